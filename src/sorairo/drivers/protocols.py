@@ -1,0 +1,201 @@
+"""What a host can do for sorairo, as small protocols.
+
+A driver knows namespaces, processes, links and rules; it never hears an ARM word. Every spec carries
+`id` (a host-safe name, from `sorairo.engine.ids.host_name(resource_id)`: at most 13 characters, so that it
+also fits where the kernel allows 15) and `owner` (the resource id it stands for, recorded beside the host
+object so that `observe()` can say whose it is). All `ensure_*` and `remove_*` calls are idempotent and may be
+killed half-way: the next call finishes the work. Failures raise `DriverError` with the cause's own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+
+class DriverError(Exception):
+    """The host refused. `str(e)` is the tool's or kernel's own message (an `nft` line, an errno text)."""
+
+
+# --- machines: processes with walls around them ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file a machine needs before its services start. `content` is compared: equal content is left alone."""
+
+    content: bytes
+    mode: int = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One supervised process of a machine: restarted when it ends, its output kept in a rotated log."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    wait_for: tuple[str, ...] = ()
+    """Paths (sockets, files) as the service sees them, which must exist before it is executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A set of services behind common walls.
+
+    `isolation="process"`: the host's file system, services in `namespace` (a network namespace that Links
+    made; None: the host's own). Paths in `files` are relative to `Machines.root(id)`.
+    `isolation="node"`: own mount, uts, pid and cgroup namespaces besides, and a root file system of its own:
+    the host's /usr read-only, own /etc /var /run /tmp, engine programs at /opt/sorairo. Paths are absolute inside.
+    """
+
+    id: str
+    owner: str
+    services: tuple[Service, ...]
+    files: Mapping[str, File] = field(default_factory=dict)
+    namespace: str | None = None
+    isolation: Literal["process", "node"] = "process"
+    hostname: str | None = None
+    cpus: float | None = None
+    """CPUs the machine shows and may use (node isolation)."""
+    memory_bytes: int | None = None
+    """Memory the machine shows and is held to by its cgroup (node isolation)."""
+    images: tuple[str, ...] = ()
+    """Names of image stores to lay under /var/lib/containerd before the first start (node isolation)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A service as it is now."""
+
+    service: str
+    pid: int | None
+    running: bool
+    restarts: int
+    """How often the supervisor has started it, less one; -1 if never."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineState:
+    id: str
+    owner: str
+    digest: str
+    """Digest of the spec the machine was last ensured with: differs from `digest(spec)` when it must change."""
+    processes: tuple[Process, ...]
+
+    @property
+    def running(self) -> bool:
+        return bool(self.processes) and all(p.running for p in self.processes)
+
+
+class Machines(Protocol):
+    """Starts, watches and removes machines. Their processes outlive sorairo."""
+
+    def root(self, machine_id: str) -> Path:
+        """Where the machine's files live, seen from the host."""
+        ...
+
+    async def ensure_machine(self, spec: Machine) -> None:
+        """Make it exist as described: write files, start what is missing, restart services whose definition or
+        files changed, stop services no longer named. Data the services wrote is kept."""
+        ...
+
+    async def stop_machine(self, machine_id: str) -> None:
+        """End every process, keep files and data (`az aks stop`, deallocated VM)."""
+        ...
+
+    async def remove_machine(self, machine_id: str) -> None:
+        """Leave nothing: processes, namespaces, mounts, cgroups, files."""
+        ...
+
+    async def observe_machines(self) -> dict[str, MachineState]:
+        """Every machine on this host that is ours, found on the host, not remembered."""
+        ...
+
+    async def run(self, machine_id: str, argv: tuple[str, ...], *, stdin: bytes = b"", timeout: float = 90.0) -> Ran:
+        """Execute a command inside the machine (run-command)."""
+        ...
+
+    def logs(self, machine_id: str, service: str, *, follow: bool = False, lines: int = 100) -> AsyncIterator[str]:
+        """Lines of a service's log, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+# --- links: a routed network -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A virtual network: one namespace that routes between its NICs. No L2; prefixes of two networks may overlap."""
+
+    id: str
+    owner: str
+    prefixes: tuple[str, ...]
+    snat: str | None = None
+    """Address (from the public range) that connections leaving through the edge come from; None: nothing leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A machine's network interface `eth0` in namespace `namespace` (made when missing)."""
+
+    id: str
+    owner: str
+    network: str
+    namespace: str
+    address: str
+    gateway: str
+    """The subnet's first address, which the network answers for."""
+    prefix_length: int
+    """Of the subnet, for the machine's own view of what is near (everything still goes through the network)."""
+    secondary: tuple[str, ...] = ()
+    """Addresses routed to this NIC but not configured on it (pods'). CIDR or single addresses."""
+    mac: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A namespace outside any virtual network (a control plane's), reached at a public address, which can itself
+    reach into `network`, unseen there: it takes no address of the network's."""
+
+    id: str
+    owner: str
+    namespace: str
+    public_address: str
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What stands on the host, by id."""
+
+    networks: dict[str, Network]
+    nics: dict[str, Nic]
+    legs: dict[str, Leg]
+
+
+class Links(Protocol):
+    """The routed fabric: networks, NICs and the edge between them and the host.
+
+    The edge and the host's one veth and one route are made on first use and go when the last network and leg go.
+    """
+
+    async def ensure_network(self, spec: Network) -> None: ...
+    async def ensure_nic(self, spec: Nic) -> None: ...
+    async def ensure_leg(self, spec: Leg) -> None: ...
+    async def remove_network(self, network_id: str) -> None: ...
+    async def remove_nic(self, nic_id: str) -> None: ...
+    async def remove_leg(self, leg_id: str) -> None: ...
+    async def observe_links(self) -> LinkState:
+        """Read from the kernel (and owner records beside it), never remembered: a spec is shown only while its
+        namespace, link and routes all stand, so that a half-made one is planned again."""
+        ...
