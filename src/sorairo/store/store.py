@@ -1,0 +1,169 @@
+"""The store: what is committed, and the way to change it."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
+
+from sorairo.engine.trace import Span
+from sorairo.engine.types import Operation, Resource
+from sorairo.store import rows
+from sorairo.store.migrations import migrate
+from sorairo.store.tables import Statement, Statements, prefix_range
+from sorairo.store.tx import Tx
+from sorairo.store.writer import Retention, Writer
+
+T = TypeVar("T")
+
+PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    # With NORMAL a power cut loses acknowledged writes: WAL syncs only at checkpoints then.
+    "PRAGMA synchronous = FULL",
+    "PRAGMA busy_timeout = 10000",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA cache_size = -8000",
+)
+
+
+class Store:
+    """Resources, operations, spans, activity and notes.
+
+    Reads are synchronous, see the last commit and return fresh copies. Writes go through `transact`.
+    """
+
+    def __init__(self, reader: Any, writer: Writer, statements: Statements, dispose: Callable[[], None]) -> None:
+        self._reader = reader.cursor()
+        self._lock = threading.Lock()
+        self._writer = writer
+        self._statements = statements
+        self._dispose = dispose
+
+    @classmethod
+    def open(cls, url: str, *, retention: Retention | None = None) -> Store:
+        """Open (or make) the database at a SQLAlchemy URL, `sqlite:////path/to/state.db`, and bring its schema up.
+
+        The file and its directory are made readable by their owner alone: documents hold secrets. Raises ValueError
+        for a URL that cannot be served, RuntimeError when a newer sorairo wrote the database.
+        """
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+            raise ValueError(f"the store needs an SQLite file (sqlite:////path/to/state.db), not '{url}'")
+        path = Path(parsed.database or "")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)  # SQLite gives its -wal and -shm files the same mode
+
+        # No implicit transactions: `writer` says BEGIN and COMMIT itself.
+        engine = create_engine(
+            parsed, poolclass=NullPool, connect_args={"isolation_level": None, "check_same_thread": False}
+        )
+
+        @event.listens_for(engine, "connect")
+        def configure(connection: Any, _record: object) -> None:
+            for pragma in PRAGMAS:
+                connection.execute(pragma).close()
+
+        @event.listens_for(engine, "begin")
+        def begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        migrate(engine)
+        statements = Statements(engine.dialect)
+        reading, writing = engine.raw_connection(), engine.raw_connection()
+        writer = Writer(writing, statements, retention or Retention())
+
+        def dispose() -> None:
+            reading.close()
+            writing.close()
+            engine.dispose()
+
+        return cls(reading, writer, statements, dispose)
+
+    async def transact(self, fn: Callable[[Tx], T]) -> T:
+        """Run `fn` in the writer's thread, in a transaction; return its value once that is on disk.
+
+        What `fn` raises undoes its own writes alone, and is raised here. `fn` must not block. A full disk is
+        ArmError `InsufficientStorage` (507), and nothing was changed.
+        """
+        result: T = await self._writer.submit(fn)
+        return result
+
+    def get(self, id: str) -> Resource | None:
+        """By id, without regard to case."""
+        found = self._all(self._statements.get, {"key": id.lower()})
+        return rows.decode_resource(found[0][0]) if found else None
+
+    def list(self, *, type: str | None = None, under: str | None = None) -> builtins.list[Resource]:
+        """Of a type (any), below a scope id (anywhere; the scope itself is not included), in order of key."""
+        values: rows.Row = prefix_range(under or "/")
+        if type is None:
+            return [rows.decode_resource(doc) for _, doc in self._all(self._statements.list_all, values)]
+        values["type"] = type.lower()
+        return [rows.decode_resource(doc) for _, doc in self._all(self._statements.list_type, values)]
+
+    def pending(self) -> builtins.list[str]:
+        """Keys of the resources there is work to do for: a generation not reached, or a deletion under way."""
+        return [key for (key,) in self._all(self._statements.pending, {})]
+
+    def operation(self, id: str) -> Operation | None:
+        found = self._all(self._statements.operation, {"id": id.lower()})
+        return rows.decode_operation(found[0][0]) if found else None
+
+    def operations(
+        self, *, status: str | None = None, resource_id: str | None = None, limit: int = 100
+    ) -> builtins.list[Operation]:
+        """Newest first."""
+        values = {
+            "any_status": int(status is None),
+            "status": status or "",
+            "any_resource": int(resource_id is None),
+            "resource": (resource_id or "").lower(),
+            "limit": limit,
+        }
+        return [rows.decode_operation(doc) for (doc,) in self._all(self._statements.operations, values)]
+
+    def spans(self, trace_id: str) -> builtins.list[Span]:
+        """Of one trace, oldest first."""
+        return [rows.decode_span(doc) for (doc,) in self._all(self._statements.spans, {"trace": trace_id})]
+
+    def add_span(self, span: Span) -> None:
+        """Keep a span; it is on disk some 100 ms later. Never blocks and never fails."""
+        self._writer.add_span(span)
+
+    def activity(
+        self, *, under: str, since: float = 0.0, until: float = float("inf"), limit: int = 1000
+    ) -> builtins.list[dict[str, Any]]:
+        """Events of a scope and everything below it, newest first. `since` and `until` in Unix seconds."""
+        scope = under.lower().rstrip("/")
+        values = {"self": scope, "since": since, "until": until, "limit": limit, **prefix_range(scope)}
+        return [rows.decode_document(doc) for (doc,) in self._all(self._statements.activity, values)]
+
+    def note(self, kind: str, key: str) -> dict[str, Any] | None:
+        found = self._all(self._statements.note, {"kind": kind, "key": key})
+        return rows.decode_document(found[0][0]) if found else None
+
+    def notes(self, kind: str, **equals: Any) -> builtins.list[tuple[str, dict[str, Any]]]:
+        """Of a kind, in order of key; `equals` are members the document must have."""
+        found = [(key, rows.decode_document(doc)) for key, doc in self._all(self._statements.notes, {"kind": kind})]
+        return [(key, doc) for key, doc in found if all(doc.get(k) == v for k, v in equals.items())]
+
+    async def close(self) -> None:
+        """Write what is queued and let go of the file."""
+        await asyncio.to_thread(self._writer.stop)
+        with self._lock:
+            self._dispose()
+
+    def _all(self, statement: Statement, values: rows.Row) -> builtins.list[Any]:
+        # Always to the end: an open cursor would hold a read transaction, and the log could not be checkpointed.
+        with self._lock:
+            self._reader.execute(statement.sql, statement.args(values))
+            return self._reader.fetchall()  # type: ignore[no-any-return]
