@@ -50,6 +50,11 @@ def new_span(name: str, kind: str, *, trace_id: str = "", parent_id: str = "", *
     return Span(trace_id, secrets.token_hex(8), parent_id, name, kind, attributes=attributes)
 
 
+def begin(span: Span) -> None:
+    """Record a span that will end later, perhaps in another process; recorded again by `end`."""
+    _sink(span)
+
+
 def end(span: Span, status: str = "ok") -> None:
     span.ended_at = time.time()
     span.status = status

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -82,6 +82,7 @@ class Operation:
     principal: str = ""
     trace_id: str = ""
     span_id: str = ""
+    parent_span_id: str = ""
     correlation_id: str = ""
     message: str = ""
     """What it is waiting for, in words."""
@@ -92,7 +93,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One idempotent thing to do. Equal in name and args means equal: plans are compared as data in tests."""
+    """One idempotent thing to do: `await run(ctx, resource, *args)`.
+
+    Equal in name and args means equal: plans are compared as data in tests.
+    """
 
     name: str
     run: Callable[..., Awaitable[None]] = field(compare=False, repr=False)
@@ -126,6 +130,13 @@ class Context(Protocol):
         self, resource: Resource, *, status: Document | None = None, private: Document | None = None
     ) -> None:
         """Durably merge into `status` and `private` of the resource being reconciled (intent before effect)."""
+        ...
+
+    async def claim(self, pool: str, candidates: Iterable[str], count: int = 1) -> tuple[str, ...]:
+        """Durably take the first free `count` of `candidates` for the resource being reconciled.
+
+        The same answer every time it is asked again; given back when the resource's row goes. Raises ArmError
+        `PoolExhausted` when there are not enough: callers word it for their users."""
         ...
 
     async def say(self, message: str) -> None:
@@ -242,11 +253,15 @@ class ResourceType(Generic[A]):
     """Needs `location` (tracked resource)."""
     tracked: bool = True
     """Shown by `/resources` lists."""
+    synchronous: bool = False
+    """A PUT is answered without an operation, being complete once stored (resource groups); DELETE still has one."""
     created: int = 201
     """Status of a PUT that creates (some SDKs accept only 200 or 202)."""
     writable: bool = True
     """False: clients cannot PUT it; it is made by its owner (scale set instances)."""
     delete_status: int = 202
+    admit_delete: Callable[[Admission], Awaitable[None]] = _admit_as_is
+    """May refuse a client's DELETE (still in use); not asked when an owner (resource group, cluster) goes."""
     permissions: Mapping[str, str] = field(default_factory=dict)
     """RBAC action by verb where it is not `{name}/read|write|delete`."""
 

@@ -7,6 +7,7 @@ hundred: every statement gives up the interpreter's lock, which a busy event loo
 
 from __future__ import annotations
 
+import builtins
 import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -78,7 +79,7 @@ class Tx:
         doc = self._one(self._statements.get, {"key": key})
         return None if doc is None else rows.decode_resource(doc)
 
-    def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]:
+    def list(self, *, type: str | None = None, under: str | None = None) -> builtins.list[Resource]:
         """As `Store.list`."""
         values: Row = prefix_range(under or "/")
         statement = self._statements.list_all
@@ -111,7 +112,7 @@ class Tx:
         self.own.operations[operation.id.lower()] = rows.operation_row(operation)
 
     def add_activity(self, event: dict[str, Any]) -> None:
-        """An event of the activity log; needs `resourceId`, and `eventTimestamp` (ISO 8601) unless it is now."""
+        """An event of the activity log; needs `resourceId`, and `eventTimestamp` (Unix seconds) unless it is now."""
         self.own.activity.append(rows.activity_row(event, time.time()))
 
     def note(self, kind: str, key: str) -> dict[str, Any] | None:
@@ -121,6 +122,32 @@ class Tx:
                 return None if row is None else rows.decode_document(row["new_doc"])
         doc = self._one(self._statements.note, {"kind": kind, "key": key})
         return None if doc is None else rows.decode_document(doc)
+
+    def notes(self, kind: str, **equals: Any) -> builtins.list[tuple[str, dict[str, Any]]]:
+        """As `Store.notes`."""
+        statement = self._statements.notes
+        self._cursor.execute(statement.sql, statement.args({"kind": kind}))
+        found: dict[str, str] = dict(self._cursor.fetchall())
+        for layer in (self._group.notes, self.own.notes):
+            for (of, key), row in layer.items():
+                if of == kind and row is None:
+                    found.pop(key, None)
+                elif of == kind and row is not None:
+                    found[key] = row["new_doc"]
+        return rows.matching(sorted(found.items()), equals)
+
+    def notes(self, kind: str) -> builtins.list[tuple[str, dict[str, Any]]]:
+        """As `Store.notes`, in no order."""
+        statement = self._statements.notes
+        self._cursor.execute(statement.sql, statement.args({"kind": kind}))
+        found: dict[str, str] = dict(self._cursor.fetchall())
+        for layer in (self._group.notes, self.own.notes):
+            for (of, key), row in layer.items():
+                if of == kind and row is None:
+                    found.pop(key, None)
+                elif of == kind and row is not None:
+                    found[key] = row["new_doc"]
+        return [(key, rows.decode_document(doc)) for key, doc in found.items()]
 
     def put_note(self, kind: str, key: str, document: dict[str, Any]) -> None:
         self.own.notes[kind, key] = rows.note_row(kind, key, document)

@@ -1,0 +1,480 @@
+"""What a client may ask, made durable: one transaction for document, generation, operation and activity.
+
+Commit first, then acknowledge; only then is the reconcile loop woken. `arm` calls this and adds HTTP; the reconcile
+loop calls it when one resource is composed of others.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sorairo.engine import documents, trace
+from sorairo.engine.documents import find_inline, inline_items, inline_shown, inline_stored
+from sorairo.engine.errors import ArmError, not_found, not_implemented
+from sorairo.engine.ids import ResourceId, parse_id
+from sorairo.engine.loop import Loop
+from sorairo.engine.registry import Registry
+from sorairo.engine.types import Admission, Call, Document, Operation, Resource, ResourceType
+from sorairo.store import Store, Tx
+
+Schema = Callable[[str, Document], None]
+"""Checks a body against a named schema; raises ArmError."""
+
+
+@dataclass(slots=True)
+class Accepted:
+    resource: Resource
+    document: Document
+    """As the id that was asked for shows it (an inline child's own document)."""
+    operation: Operation | None
+    created: bool
+
+
+@dataclass(slots=True)
+class Acted:
+    result: Any
+    operation: Operation | None
+
+
+class Control:
+    def __init__(self, store: Store, registry: Registry, schema: Schema = lambda name, body: None) -> None:
+        self.store = store
+        self.registry = registry
+        self.loop = Loop(self)
+        self._schema = schema
+
+    # --- reads ---------------------------------------------------------------------------------------
+
+    def type_of(self, name: str) -> ResourceType[Any]:
+        type = self.registry.type(name)
+        if type is not None:
+            return type
+        namespace, _, kind = name.partition("/")
+        if namespace.lower() not in self.registry.providers:
+            raise ArmError("InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid.", status=404)
+        raise ArmError(
+            "InvalidResourceType",
+            f"The resource type '{kind}' could not be found in the namespace '{namespace}'.",
+            status=404,
+        )
+
+    def _get(self, id: str) -> Resource | None:
+        return self.store.get(id)
+
+    def show(self, id: ResourceId) -> Document:
+        type = self.type_of(id.type)
+        if type.inline:
+            parent = parse_id(id.parent)
+            found = inline_shown(self.show(parent), type, id)
+            if found is None:
+                raise not_found(id.text)
+            return found
+        resource = self._get(id.text)
+        if resource is None:
+            self._check_group(id)
+            raise not_found(id.text)
+        return documents.shown(self.registry, type, resource)
+
+    def list(self, type_name: str, under: str) -> list[Document]:
+        type = self.type_of(type_name)
+        if type.inline:
+            parent = self.show(parse_id(under))
+            items = inline_items(parent, type.inline)
+            return [
+                shown
+                for i in items
+                if (shown := inline_shown(parent, type, parse_id(under).child(type.name.rsplit("/", 1)[1], i["name"])))
+            ]
+        return [documents.shown(self.registry, type, r) for r in self.store.list(type=type.name, under=under)]
+
+    def _check_group(self, id: ResourceId) -> None:
+        """The resource group must exist and stay (for a write)."""
+        if id.resource_group and id.type.lower() != "microsoft.resources/resourcegroups":
+            group = f"/subscriptions/{id.subscription}/resourceGroups/{id.resource_group}"
+            if self._get(group) is None:
+                raise not_found(group)
+
+    # --- writes --------------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        id: ResourceId,
+        body: Document,
+        *,
+        principal: str,
+        patch: bool = False,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        correlation_id: str = "",
+        managed_by: str | None = None,
+        private: Document | None = None,
+    ) -> Accepted:
+        """Create or replace (PATCH: merge). Internal callers pass `managed_by`, and `private`, which is never shown."""
+        type = self.type_of(id.type)
+        if not type.writable and managed_by is None:
+            raise ArmError(
+                "OperationNotAllowed", f"'{type.name}' is made by its parent and cannot be written.", status=405
+            )
+        for _ in range(8):
+            try:
+                return await self._put(
+                    id, type, body, principal, patch, if_match, if_none_match, correlation_id, managed_by, private
+                )
+            except _Moved:
+                continue
+        raise ArmError("Conflict", f"'{id.text}' is being changed by others; try again.", status=409)
+
+    async def _put(
+        self,
+        id: ResourceId,
+        type: ResourceType[Any],
+        body: Document,
+        principal: str,
+        patch: bool,
+        if_match: str | None,
+        if_none_match: str | None,
+        correlation_id: str,
+        managed_by: str | None,
+        private: Document | None,
+    ) -> Accepted:
+        target, target_type, new_body, created = id, type, body, None
+        if type.inline:
+            target = parse_id(id.parent)
+            target_type = self.type_of(target.type)
+            parent = self._get(target.text)
+            if parent is None:
+                self._check_group(id)
+                raise _parent_missing(id)
+            new_body, created = _with_child(parent.body, id, type, body, patch)
+        existing = self._get(target.text)
+        if patch and existing is None:
+            self._check_group(id)
+            raise not_found(id.text)
+        _check_etag(existing, if_match, if_none_match if not type.inline else None)
+        self._check_place(target, target_type)
+        if existing and existing.deleting:
+            raise ArmError(
+                "Conflict", f"'{target.text}' is being deleted; wait for that to end and try again.", status=409
+            )
+        new_body = documents.incoming(new_body, existing, patch=patch and not type.inline)
+        if target_type.schema:
+            self._schema(target_type.schema, new_body)
+        if target_type.located:
+            _place(new_body, existing)
+        admission = Admission(
+            target, new_body, existing, principal, AsyncReader(self.store), dict(private or {}), managed_by
+        )
+        await target_type.admit(admission)
+
+        unchanged = (
+            managed_by is not None
+            and existing is not None
+            and existing.body == admission.body
+            and existing.private | admission.private == existing.private
+            and existing.provisioning_state == "Succeeded"
+        )
+        if unchanged and existing:
+            return Accepted(existing, {}, None, False)
+
+        def write(tx: Tx) -> tuple[Resource, Operation | None]:
+            now = tx.get(target.text)
+            if (now.etag if now else None) != (existing.etag if existing else None):
+                raise _Moved
+            resource = copy.deepcopy(now) if now else Resource(id=target.text, body={}, generation=0)
+            resource.body = admission.body
+            resource.private = {**resource.private, **admission.private}
+            resource.generation += 1
+            resource.etag = str(uuid.uuid4())
+            resource.changed_at = time.time()
+            resource.created_by = resource.created_by or principal
+            resource.managed_by = managed_by or resource.managed_by
+            operation = self._begin(tx, resource, target_type, "PATCH" if patch else "PUT", principal, correlation_id)
+            resource.provisioning_state = "Updating" if now else "Creating"
+            if operation is None:
+                resource.provisioning_state = "Succeeded"
+                resource.observed_generation = resource.generation
+            resource.error = None
+            tx.put(resource)
+            _log(tx, id, f"{type.name}/write", principal, correlation_id, "Accepted" if operation else "Succeeded")
+            return resource, operation
+
+        resource, operation = await self.store.transact(write)
+        self._woken(resource, operation)
+        if created is None:
+            created = existing is None
+        shown = documents.shown(self.registry, target_type, resource)
+        if type.inline:
+            shown = inline_shown(shown, type, id) or {}
+        return Accepted(resource, shown, operation, created)
+
+    async def delete(
+        self,
+        id: ResourceId,
+        *,
+        principal: str,
+        if_match: str | None = None,
+        correlation_id: str = "",
+        internal: bool = False,
+    ) -> Operation | None:
+        """Ask for a resource to go. None: it was not there."""
+        type = self.type_of(id.type)
+        if type.inline:
+            return await self._delete_inline(id, type, principal, if_match, correlation_id)
+        existing = self._get(id.text)
+        if existing is None:
+            if id.type.lower() == "microsoft.resources/resourcegroups":
+                raise not_found(id.text)
+            return None
+        _check_etag(existing, if_match, None)
+        if not internal:
+            await type.admit_delete(
+                Admission(id, existing.body, existing, principal, AsyncReader(self.store), managed_by=None)
+            )
+
+        def write(tx: Tx) -> tuple[Resource | None, Operation | None]:
+            resource = tx.get(id.text)
+            if resource is None:
+                return None, None
+            if resource.deleting and resource.operation:
+                return resource, tx.operation(resource.operation)
+            resource.deleting = True
+            resource.generation += 1
+            resource.etag = str(uuid.uuid4())
+            resource.provisioning_state = "Deleting"
+            operation = self._begin(tx, resource, type, "DELETE", principal, correlation_id)
+            _log(tx, id, f"{type.name}/delete", principal, correlation_id, "Accepted" if operation else "Succeeded")
+            if operation is None:
+                tx.delete(id.text)
+            else:
+                tx.put(resource)
+            return resource, operation
+
+        gone, operation = await self.store.transact(write)
+        if gone is None:
+            return None
+        self._woken(gone, operation)
+        # A type without a reconciler is gone at once: an ended operation tells that it was there.
+        return operation or Operation("", id.text, "DELETE", "Succeeded")
+
+    async def _delete_inline(
+        self, id: ResourceId, type: ResourceType[Any], principal: str, if_match: str | None, correlation_id: str
+    ) -> Operation | None:
+        assert type.inline
+        parent = self._get(id.parent)
+        if parent is None or find_inline(inline_items(parent.body, type.inline), id.name) is None:
+            return None
+        await type.admit_delete(Admission(id, parent.body, parent, principal, AsyncReader(self.store)))
+        body = copy.deepcopy(parent.body)
+        body["properties"][type.inline.path] = [
+            i for i in inline_items(body, type.inline) if str(i.get("name", "")).lower() != id.name.lower()
+        ]
+        accepted = await self.put(
+            parent.rid, body, principal=principal, if_match=if_match, correlation_id=correlation_id
+        )
+        return accepted.operation or Operation("", id.text, "DELETE", "Succeeded")
+
+    async def act(
+        self,
+        id: ResourceId,
+        action: str,
+        body: Document,
+        query: Mapping[str, str],
+        *,
+        principal: str,
+        correlation_id: str = "",
+    ) -> Acted:
+        """A POST action: answered at once, or by an operation."""
+        type = self.type_of(id.type)
+        declared = next((a for a in type.actions if a.name.lower() == action.lower()), None)
+        if declared is None:
+            raise not_implemented(f"POST {type.name}/{action}")
+        stored_at = id.parent if type.inline else id.text
+        resource = self._get(stored_at)
+        if resource is None:
+            self._check_group(id)
+            raise not_found(id.text)
+        if declared.change is None and not declared.lro:
+            assert declared.run
+            call = Call(id, resource, body, query, principal, self.loop.context(resource, principal))
+            return Acted(await declared.run(call), None)
+
+        def write(tx: Tx) -> tuple[Resource, Operation | None]:
+            now = tx.get(stored_at)
+            if now is None:
+                raise not_found(id.text)
+            if declared.change is None:
+                operation = _operation(id.text, declared.name, principal, correlation_id, now)
+                operation.input = body
+                tx.put_operation(operation)
+            else:
+                declared.change(now, body)
+                now.generation += 1
+                now.etag = str(uuid.uuid4())
+                now.provisioning_state = "Updating"
+                begun = self._begin(tx, now, type, declared.name, principal, correlation_id)
+                assert begun is not None
+                operation = begun
+                tx.put(now)
+            _log(tx, id, declared.permission, principal, correlation_id, "Accepted")
+            return now, operation
+
+        resource, operation = await self.store.transact(write)
+        assert operation
+        if declared.change is None:
+            self.loop.run_action(operation)
+        else:
+            self._woken(resource, operation)
+        return Acted(None, operation)
+
+    # --- pieces --------------------------------------------------------------------------------------
+
+    def _begin(
+        self, tx: Tx, resource: Resource, type: ResourceType[Any], action: str, principal: str, correlation_id: str
+    ) -> Operation | None:
+        """Make the operation of a resource's new generation; the one before it, if still going, is superseded."""
+        if type.reconciler is None or (type.synchronous and action in ("PUT", "PATCH")):
+            return None
+        if resource.operation and (before := tx.operation(resource.operation)) and before.status == "InProgress":
+            before.status = "Canceled"
+            before.ended_at = time.time()
+            before.error = {"code": "Canceled", "message": f"Superseded by a later {action}.", "target": resource.id}
+            tx.put_operation(before)
+        operation = _operation(resource.id, action, principal, correlation_id, resource)
+        resource.operation = operation.id
+        tx.put_operation(operation)
+        return operation
+
+    def _woken(self, resource: Resource, operation: Operation | None) -> None:
+        self.loop.changed(resource.key)
+        if operation is not None:
+            self.loop.wake(resource.key)
+
+    def _check_place(self, id: ResourceId, type: ResourceType[Any]) -> None:
+        if id.resource_group and type.name != "Microsoft.Resources/resourceGroups":
+            self._check_group(id)
+            group = self._get(f"/subscriptions/{id.subscription}/resourceGroups/{id.resource_group}")
+            if group and group.deleting:
+                raise ArmError(
+                    "ResourceGroupBeingDeleted",
+                    f"The resource group '{id.resource_group}' is in deprovisioning state and cannot perform "
+                    "this operation.",
+                    status=409,
+                )
+        parent = self.registry.parent(type)
+        if parent and not parent.inline and self._get(id.parent) is None:
+            raise _parent_missing(id)
+
+
+class _Moved(Exception):
+    """The row changed between admission and commit: look again."""
+
+
+class AsyncReader:
+    """The store's reads, in the shape admissions and reconcilers expect."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, resource_id: str) -> Resource | None:
+        return self._store.get(resource_id)
+
+    async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]:
+        return self._store.list(type=type, under=under)
+
+
+def _operation(resource_id: str, action: str, principal: str, correlation_id: str, resource: Resource) -> Operation:
+    span = trace.new_span(f"{action} {resource.rid.type}/{resource.rid.name}", "operation", resource=resource.id)
+    trace.begin(span)
+    return Operation(
+        id=str(uuid.uuid4()),
+        resource_id=resource_id,
+        action=action,
+        principal=principal,
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_id,
+        correlation_id=correlation_id or str(uuid.uuid4()),
+        location=str(resource.body.get("location", "")),
+    )
+
+
+def _log(tx: Tx, id: ResourceId, action: str, principal: str, correlation_id: str, status: str) -> None:
+    tx.add_activity(
+        {
+            "resourceId": id.text,
+            "operationName": action,
+            "caller": principal,
+            "correlationId": correlation_id,
+            "status": status,
+        }
+    )
+
+
+def _with_child(
+    parent_body: Document, id: ResourceId, type: ResourceType[Any], body: Document, patch: bool
+) -> tuple[Document, bool]:
+    assert type.inline
+    parent_body = copy.deepcopy(parent_body)
+    items = parent_body.setdefault("properties", {}).setdefault(type.inline.path, [])
+    item = inline_stored(body, id.name, type.inline)
+    present = find_inline(items, id.name)
+    if present is None:
+        items.append(item)
+        return parent_body, True
+    item["name"] = present["name"]
+    items[items.index(present)] = documents.merge_patch(present, item) if patch else item
+    return parent_body, False
+
+
+def _place(body: Document, existing: Resource | None) -> None:
+    location = body.get("location")
+    if existing and location is None:
+        body["location"] = existing.body.get("location")
+    elif not isinstance(location, str) or not location:
+        raise ArmError("LocationRequired", "The location property is required for this definition.", target="location")
+    elif existing and existing.body.get("location") and _plain(location) != _plain(existing.body["location"]):
+        raise ArmError(
+            "InvalidResourceLocation",
+            f"The resource '{existing.rid.name}' already exists in location '{existing.body['location']}' in resource "
+            f"group '{existing.rid.resource_group}'. A resource with the same name cannot be created in location "
+            f"'{location}'. Please select a new resource name.",
+            status=409,
+        )
+    else:
+        body["location"] = _plain(location)
+
+
+def _plain(location: str) -> str:
+    """`West Europe` and `westeurope` are the same place."""
+    return location.replace(" ", "").lower()
+
+
+def _parent_missing(id: ResourceId) -> ArmError:
+    parent = parse_id(id.parent)
+    return ArmError(
+        "ParentResourceNotFound",
+        f"Can not perform requested operation on nested resource. Parent resource '{parent.name}' not found.",
+        status=404,
+    )
+
+
+def _check_etag(existing: Resource | None, if_match: str | None, if_none_match: str | None) -> None:
+    def strip(tag: str) -> str:
+        return tag.strip().removeprefix("W/").strip('"')
+
+    if if_none_match is not None and if_none_match.strip() == "*" and existing:
+        raise ArmError("PreconditionFailed", "The resource exists, and If-None-Match: * was given.", status=412)
+    if if_match is None or if_match.strip() == "":
+        return
+    if existing is None or (if_match.strip() != "*" and strip(if_match) != existing.etag):
+        raise ArmError(
+            "PreconditionFailed",
+            "The condition specified using HTTP conditional header(s) is not met: the resource has changed since it "
+            "was read. Get it again and repeat the change.",
+            status=412,
+        )

@@ -1,0 +1,385 @@
+"""The reconcile loop: rows whose generation is ahead of what was observed are worked on until they are not.
+
+Serial for one resource, parallel across them. Nothing here is remembered that matters: kill the process anywhere,
+start it again, and the same rows are found pending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import itertools
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from sorairo.engine import trace
+from sorairo.engine.errors import ArmError, Retry
+from sorairo.engine.ids import parse_id
+from sorairo.engine.steps import crash_from_environment, run_plan
+from sorairo.engine.types import Call, Document, Operation, Resource, ResourceType
+from sorairo.store import Tx
+
+if TYPE_CHECKING:
+    from sorairo.engine.control import Control
+
+log = structlog.get_logger()
+
+ATTEMPTS = 5
+"""How often an unexpected failure (a bug, the host refusing) is tried again before the operation fails."""
+
+
+class Loop:
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._store = control.store
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._moved: dict[str, asyncio.Event] = {}
+        self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._actions: set[asyncio.Task[None]] = set()
+        self._crash = crash_from_environment()
+        self._stopping = False
+
+    # --- from outside --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take up what the last process left: pending rows, actions half-done, and drift of everything else."""
+        for operation in self._store.operations(status="InProgress", limit=10_000):
+            resource = self._store.get(operation.resource_id)
+            if resource is None or resource.operation != operation.id:
+                await self._interrupted(operation)
+        pending = set(self._store.pending())
+        for key in pending:
+            self.wake(key)
+        for resource in self._store.list():
+            if resource.key not in pending and resource.provisioning_state == "Succeeded":
+                self.wake(resource.key, drift=True)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        tasks = [*self._workers.values(), *self._actions]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self, key: str, *, drift: bool = False) -> None:
+        """Look at this resource now. `drift`: even if its generation was reached, compare with what is."""
+        if self._stopping:
+            return
+        if key in self._workers:
+            self._moved[key].set()
+            return
+        self._moved[key] = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(self._work(key, drift), name=f"reconcile {key}")
+        self._workers[key] = task
+        task.add_done_callback(lambda t: self._ended(key, t))
+
+    def changed(self, key: str, *, itself: bool = True) -> None:
+        """Tell everyone who waits for this resource, and (unless told not to) its own worker, to look again."""
+        for event in self._watchers.get(key, ()):
+            event.set()
+        if itself and key in self._moved:
+            self._moved[key].set()
+
+    async def wait_change(self, key: str, seconds: float) -> None:
+        event = asyncio.Event()
+        self._watchers[key].add(event)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await event.wait()
+        finally:
+            self._watchers[key].discard(event)
+            if not self._watchers[key]:
+                del self._watchers[key]
+
+    def context(self, resource: Resource, principal: str = "") -> LoopContext:
+        return LoopContext(self._control, resource, principal)
+
+    # --- one resource --------------------------------------------------------------------------------
+
+    def _ended(self, key: str, task: asyncio.Task[None]) -> None:
+        del self._workers[key]
+        moved = self._moved.pop(key)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("worker died", resource=key, exc_info=error)
+        if moved.is_set() and not self._stopping:
+            resource = self._store.get(key)
+            if resource and not resource.settled:
+                self.wake(key)
+
+    async def _work(self, key: str, drift: bool) -> None:
+        attempt = 0
+        while (resource := self._store.get(key)) and (drift or not resource.settled):
+            self._moved[key].clear()
+            type = self._control.registry.type(resource.rid.type)
+            if type is None or type.reconciler is None:
+                return
+            round_ = asyncio.create_task(self._round(resource, type))
+            moved = asyncio.create_task(self._moved[key].wait())
+            try:
+                await asyncio.wait({round_, moved}, return_when=asyncio.FIRST_COMPLETED)
+                if not round_.done():
+                    now = self._store.get(key)
+                    if now and now.generation != resource.generation:
+                        round_.cancel()  # Steps survive kill -9; being told the wish has changed is no worse.
+                    await asyncio.wait({round_})
+            finally:
+                moved.cancel()
+                round_.cancel()
+            if round_.cancelled():
+                continue
+            error = round_.exception()
+            if error is None:
+                if round_.result():
+                    drift = False
+                attempt = 0
+            elif isinstance(error, Retry):
+                await self._say(resource, error.reason)
+                await self._pause(key, error.after)
+            elif isinstance(error, ArmError):
+                await self._finish(resource, type, error=error)
+                return
+            else:
+                attempt += 1
+                log.error("reconcile failed", resource=key, attempt=attempt, exc_info=error)
+                if attempt >= ATTEMPTS:
+                    cause = ArmError("InternalExecutionError", f"{error.__class__.__name__}: {error}", status=500)
+                    await self._finish(resource, type, error=cause)
+                    return
+                await self._say(resource, f"{error} (attempt {attempt} of {ATTEMPTS})")
+                await self._pause(key, min(0.2 * 2**attempt, 10))
+
+    async def _pause(self, key: str, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._moved[key].wait()
+
+    async def _round(self, resource: Resource, type: ResourceType[Any]) -> bool:
+        """Observe, plan, run. True when there was nothing left to do."""
+        assert type.reconciler
+        operation = self._store.operation(resource.operation) if resource.operation else None
+        kind = type.name.rsplit("/", 1)[1] if type.name.count("/") == 1 else type.name.split("/", 1)[1]
+        ids = {"trace_id": operation.trace_id, "parent_id": operation.span_id} if operation else {}
+        ctx = self.context(resource)
+        with trace.span(f"reconcile {kind}", "reconcile", resource=resource.id, **ids):
+            actual = await type.reconciler.observe(ctx, resource)
+            plan = type.reconciler.plan(resource, actual)
+            if plan:
+                await run_plan(plan, ctx, resource, kind=kind, crash=self._crash)
+                return False
+            await self._finish(resource, type, status=type.reconciler.status(resource, actual))
+            return True
+
+    async def _finish(
+        self,
+        resource: Resource,
+        type: ResourceType[Any],
+        *,
+        status: Document | None = None,
+        error: ArmError | None = None,
+    ) -> None:
+        """The one place that sets a provisioning state that lasts."""
+
+        def write(tx: Tx) -> Operation | None:
+            now = tx.get(resource.id)
+            if now is None or now.generation != resource.generation:
+                return None
+            operation = tx.operation(now.operation) if now.operation else None
+            if operation and operation.status != "InProgress":
+                operation = None
+            if now.deleting and error is None:
+                for pool, values in now.private.get("claims", {}).items():
+                    for value in values:
+                        tx.delete_note(f"claim {pool}", value)
+                tx.delete(now.id)
+            else:
+                new = copy.deepcopy(now)
+                new.deleting = False
+                new.observed_generation = new.generation
+                new.provisioning_state = "Failed" if error else "Succeeded"
+                new.error = error.body() if error else None
+                if status is not None:
+                    new.status = status
+                if new != now:
+                    new.etag = str(uuid.uuid4())
+                    tx.put(new)
+            if operation:
+                operation.status = "Failed" if error else "Succeeded"
+                operation.error = error.body() if error else None
+                operation.ended_at = time.time()
+                operation.message = ""
+                tx.put_operation(operation)
+            return operation
+
+        operation = await self._store.transact(write)
+        if operation:
+            _end_span(operation)
+        if error:
+            log.warning("failed", resource=resource.id, code=error.code, message=error.message)
+        self.changed(resource.key)
+        if resource.managed_by:
+            self.changed(resource.managed_by.lower())
+
+    async def _say(self, resource: Resource, message: str) -> None:
+        def write(tx: Tx) -> None:
+            operation = tx.operation(resource.operation) if resource.operation else None
+            if operation and operation.status == "InProgress" and operation.message != message:
+                operation.message = message
+                tx.put_operation(operation)
+
+        await self._store.transact(write)
+
+    # --- POST actions with an operation --------------------------------------------------------------
+
+    def run_action(self, operation: Operation) -> None:
+        task = asyncio.get_running_loop().create_task(self._act(operation), name=f"action {operation.id}")
+        self._actions.add(task)
+        task.add_done_callback(self._actions.discard)
+
+    async def _act(self, operation: Operation) -> None:
+        rid = parse_id(operation.resource_id)
+        type = self._control.type_of(rid.type)
+        action = next(a for a in type.actions if a.name == operation.action)
+        resource = self._store.get(rid.parent if type.inline else rid.text)
+        try:
+            if resource is None:
+                raise ArmError("ResourceNotFound", f"'{rid}' is gone.", status=404)
+            assert action.run
+            with trace.span(action.name, "step", trace_id=operation.trace_id, parent_id=operation.span_id):
+                call = Call(rid, resource, operation.input or {}, {}, operation.principal, self.context(resource))
+                operation.result = await action.run(call)
+            operation.status = "Succeeded"
+        except ArmError as e:
+            operation.status, operation.error = "Failed", e.body()
+        except asyncio.CancelledError:
+            raise
+        except Exception as e:
+            log.error("action failed", resource=rid.text, action=action.name, exc_info=e)
+            operation.status = "Failed"
+            operation.error = {"code": "InternalExecutionError", "message": str(e)}
+        operation.input = None
+        operation.ended_at = time.time()
+        await self._store.transact(lambda tx: tx.put_operation(operation))
+        _end_span(operation)
+
+    async def _interrupted(self, operation: Operation) -> None:
+        """An action cannot be repeated safely (a command may have run): it ends, and says so."""
+        operation.status = "Failed"
+        operation.input = None
+        operation.ended_at = time.time()
+        operation.error = {
+            "code": "OperationInterrupted",
+            "message": f"sorairo stopped while '{operation.action}' was under way; it may have taken effect. "
+            "Look at the resource, and repeat it if it has not.",
+        }
+        await self._store.transact(lambda tx: tx.put_operation(operation))
+
+
+def _end_span(operation: Operation) -> None:
+    rid = parse_id(operation.resource_id)
+    span = trace.Span(
+        operation.trace_id,
+        operation.span_id,
+        operation.parent_span_id,
+        f"{operation.action} {rid.type}/{rid.name}",
+        "operation",
+        started_at=operation.started_at,
+        attributes={"resource": operation.resource_id, "operation": operation.id},
+    )
+    if operation.error:
+        span.attributes["error"] = f"{operation.error.get('code')}: {operation.error.get('message')}"
+    trace.end(span, "ok" if operation.status == "Succeeded" else "error")
+
+
+class LoopContext:
+    """`Context` for one resource: what it makes of other resources is marked as made on its behalf."""
+
+    def __init__(self, control: Control, resource: Resource, principal: str) -> None:
+        self._control = control
+        self._store = control.store
+        self._resource = resource
+        self._principal = principal or f"system:{resource.rid.type}"
+
+    async def get(self, resource_id: str) -> Resource | None:
+        return self._store.get(resource_id)
+
+    async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]:
+        return self._store.list(type=type, under=under)
+
+    async def put(self, resource_id: str, body: Document, *, private: Document | None = None) -> Resource:
+        accepted = await self._control.put(
+            parse_id(resource_id),
+            body,
+            principal=self._principal,
+            managed_by=self._resource.id,
+            private=private,
+        )
+        return accepted.resource
+
+    async def delete(self, resource_id: str) -> None:
+        with contextlib.suppress(ArmError):
+            await self._control.delete(parse_id(resource_id), principal=self._principal, internal=True)
+
+    async def settled(self, resource_id: str, *, timeout: float = 60.0) -> Resource | None:
+        deadline = time.monotonic() + timeout
+        while True:
+            resource = self._store.get(resource_id)
+            if resource is None:
+                return None
+            if resource.settled:
+                if resource.error:
+                    raise ArmError.from_body(resource.error)
+                return resource
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Retry(0.5, f"waiting for {resource.rid.type}/{resource.rid.name}")
+            await self._control.loop.wait_change(resource.key, left)
+
+    async def save(
+        self, resource: Resource, *, status: Document | None = None, private: Document | None = None
+    ) -> None:
+        def write(tx: Tx) -> None:
+            now = tx.get(resource.id)
+            if now is None:
+                return
+            now.status = {**now.status, **(status or {})}
+            now.private = {**now.private, **(private or {})}
+            tx.put(now)
+
+        resource.status = {**resource.status, **(status or {})}
+        resource.private = {**resource.private, **(private or {})}
+        await self._store.transact(write)
+        self._control.loop.changed(resource.key, itself=False)
+
+    async def claim(self, pool: str, candidates: Iterable[str], count: int = 1) -> tuple[str, ...]:
+        resource = self._resource
+
+        def write(tx: Tx) -> tuple[tuple[str, ...], Resource | None]:
+            now = tx.get(resource.id)
+            held: dict[str, list[str]] = (now or resource).private.get("claims", {})
+            mine = held.get(pool, [])
+            if len(mine) >= count or now is None:
+                return tuple(mine[:count]), None
+            taken = {key for key, _ in tx.notes(f"claim {pool}")}
+            free = list(itertools.islice((c for c in candidates if c not in taken), count - len(mine)))
+            if len(mine) + len(free) < count:
+                raise ArmError("PoolExhausted", f"'{pool}' has only {len(free)} of {count - len(mine)} left.")
+            for value in free:
+                tx.put_note(f"claim {pool}", value, {"owner": now.id})
+            now.private = {**now.private, "claims": {**held, pool: [*mine, *free]}}
+            tx.put(now)
+            return (*mine, *free), now
+
+        values, changed = await self._store.transact(write)
+        if changed:
+            resource.private = changed.private
+        return values
+
+    async def say(self, message: str) -> None:
+        await self._control.loop._say(self._resource, message)
