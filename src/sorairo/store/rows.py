@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -43,15 +43,29 @@ def operation_row(operation: Operation) -> Row:
 
 
 def span_row(span: Span) -> Row:
-    return {"new_trace": span.trace_id, "new_started_at": span.started_at, "new_doc": _encode(span).decode()}
+    return {
+        "new_span": span.span_id,
+        "new_trace": span.trace_id,
+        "new_started_at": span.started_at,
+        "new_doc": _encode(span).decode(),
+    }
 
 
 def activity_row(event: dict[str, Any], now: float) -> Row:
-    """`resourceId` places the event; `eventTimestamp` (ISO 8601) dates it, and is now when absent."""
-    stamp = event.get("eventTimestamp")
-    at = datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp() if stamp else now
-    return {"new_resource": str(event["resourceId"]).lower(), "new_at": at, "new_doc": _encode(event).decode()}
+    """`resourceId` places the event; `eventTimestamp` (Unix seconds) dates it, and is now when absent."""
+    event = {"eventTimestamp": now, **event}
+    return {
+        "new_resource": str(event["resourceId"]).lower(),
+        "new_at": float(event["eventTimestamp"]),
+        "new_doc": _encode(event).decode(),
+    }
 
 
 def note_row(kind: str, key: str, document: dict[str, Any]) -> Row:
     return {"new_kind": kind, "new_key": key, "new_doc": _encode(document).decode()}
+
+
+def matching(notes: Iterable[tuple[str, str]], equals: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Decoded, those alone that have the members `equals`."""
+    found = ((key, decode_document(doc)) for key, doc in notes)
+    return [(key, doc) for key, doc in found if all(doc.get(k) == v for k, v in equals.items())]

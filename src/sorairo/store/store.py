@@ -136,7 +136,7 @@ class Store:
         return [rows.decode_span(doc) for (doc,) in self._all(self._statements.spans, {"trace": trace_id})]
 
     def add_span(self, span: Span) -> None:
-        """Keep a span; it is on disk some 100 ms later. Never blocks and never fails."""
+        """Keep a span, or its later word; it is on disk some 100 ms later. Never blocks and never fails."""
         self._writer.add_span(span)
 
     def activity(
@@ -153,8 +153,7 @@ class Store:
 
     def notes(self, kind: str, **equals: Any) -> builtins.list[tuple[str, dict[str, Any]]]:
         """Of a kind, in order of key; `equals` are members the document must have."""
-        found = [(key, rows.decode_document(doc)) for key, doc in self._all(self._statements.notes, {"kind": kind})]
-        return [(key, doc) for key, doc in found if all(doc.get(k) == v for k, v in equals.items())]
+        return rows.matching(self._all(self._statements.notes, {"kind": kind}), equals)
 
     async def close(self) -> None:
         """Write what is queued and let go of the file."""

@@ -65,6 +65,8 @@ spans = Table(
     "spans",
     metadata,
     Column("seq", Integer, primary_key=True, autoincrement=True),
+    # A span that takes long is written when it begins and again when it ends: the later word stands.
+    Column("span", Text, nullable=False, unique=True),
     Column("trace", Text, nullable=False),
     Column("started_at", Float, nullable=False),
     Column("doc", Text, nullable=False),
@@ -109,18 +111,13 @@ class Statement:
         return tuple([values[n] if n in values else self._defaults[n] for n in self._order])
 
 
-def _upsert(table: Table) -> Executable:
-    keys = [c.name for c in table.primary_key]
-    # Values are bound under `new_*` so that no name is taken twice.
-    statement = sqlite.insert(table).values({c.name: bindparam(f"new_{c.name}") for c in table.columns})
+def _upsert(table: Table, *keys: str) -> Executable:
+    """Insert, or replace the row with the same `keys`. Values are bound as `new_*`, so that no name is taken twice."""
+    names = [c.name for c in table.columns if c.name != "seq"]
+    statement = sqlite.insert(table).values({name: bindparam(f"new_{name}") for name in names})
     return statement.on_conflict_do_update(
-        index_elements=keys,
-        set_={c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys},
+        index_elements=keys, set_={name: statement.excluded[name] for name in names if name not in keys}
     )
-
-
-def _insert(table: Table) -> Executable:
-    return table.insert().values({c.name: bindparam(f"new_{c.name}") for c in table.columns if c.name != "seq"})
 
 
 def _within(column: Column[str]) -> Any:
@@ -140,7 +137,7 @@ class Statements:
         self.list_type = s(select(r.key, r.doc).where(r.type == bindparam("type"), _within(r.key)).order_by(r.key))
         self.list_all = s(select(r.key, r.doc).where(_within(r.key)).order_by(r.key))
         self.pending = s(select(r.key).where(_unsettled).order_by(r.key))
-        self.put = s(_upsert(resources))
+        self.put = s(_upsert(resources, "key"))
         self.delete = s(delete(resources).where(r.key == bindparam("del_key")))
 
         self.operation = s(select(o.doc).where(o.id == bindparam("id")))
@@ -153,11 +150,10 @@ class Statements:
             .order_by(o.started_at.desc())
             .limit(bindparam("limit"))
         )
-        self.put_operation = s(_upsert(operations))
-        self.in_progress = s(select(func.count()).select_from(operations).where(o.status == bindparam("status")))
+        self.put_operation = s(_upsert(operations, "id"))
 
         self.spans = s(select(spans.c.doc).where(spans.c.trace == bindparam("trace")).order_by(spans.c.started_at))
-        self.put_span = s(_insert(spans))
+        self.put_span = s(_upsert(spans, "span"))
 
         self.activity = s(
             select(a.doc)
@@ -169,11 +165,11 @@ class Statements:
             .order_by(a.at.desc(), a.seq.desc())
             .limit(bindparam("limit"))
         )
-        self.put_activity = s(_insert(activity))
+        self.put_activity = s(activity.insert().values({k: bindparam(f"new_{k}") for k in ("resource", "at", "doc")}))
 
         self.note = s(select(n.doc).where(n.kind == bindparam("kind"), n.key == bindparam("key")))
         self.notes = s(select(n.key, n.doc).where(n.kind == bindparam("kind")).order_by(n.key))
-        self.put_note = s(_upsert(notes))
+        self.put_note = s(_upsert(notes, "kind", "key"))
         self.delete_note = s(delete(notes).where(n.kind == bindparam("del_kind"), n.key == bindparam("del_key")))
 
         # Retention. The newest `keep` rows stay; older than `before` go; at most `limit` in one turn, so that no

@@ -136,19 +136,6 @@ class Tx:
                     found[key] = row["new_doc"]
         return rows.matching(sorted(found.items()), equals)
 
-    def notes(self, kind: str) -> builtins.list[tuple[str, dict[str, Any]]]:
-        """As `Store.notes`, in no order."""
-        statement = self._statements.notes
-        self._cursor.execute(statement.sql, statement.args({"kind": kind}))
-        found: dict[str, str] = dict(self._cursor.fetchall())
-        for layer in (self._group.notes, self.own.notes):
-            for (of, key), row in layer.items():
-                if of == kind and row is None:
-                    found.pop(key, None)
-                elif of == kind and row is not None:
-                    found[key] = row["new_doc"]
-        return [(key, rows.decode_document(doc)) for key, doc in found.items()]
-
     def put_note(self, kind: str, key: str, document: dict[str, Any]) -> None:
         self.own.notes[kind, key] = rows.note_row(kind, key, document)
 
