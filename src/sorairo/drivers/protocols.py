@@ -135,18 +135,26 @@ class Ran:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A virtual network: one namespace that routes between its NICs. No L2; prefixes of two networks may overlap."""
+    """A virtual network: one namespace that routes between its NICs. No L2; prefixes of two networks may overlap.
+
+    Its namespace is called by its `id`. Prefixes and addresses are IPv4, in canonical form.
+    """
 
     id: str
     owner: str
     prefixes: tuple[str, ...]
     snat: str | None = None
-    """Address (from the public range) that connections leaving through the edge come from; None: nothing leaves."""
+    """Address (from the public range) that connections from `prefixes` leaving through the edge come from; None:
+    nothing leaves. "Through the edge" is towards other public addresses; beyond them, and to the host, nothing goes.
+    The range's first four addresses are the fabric's own (the host has .1, the edge .2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """A machine's network interface `eth0` in namespace `namespace` (made when missing)."""
+    """A machine's network interface `eth0` in namespace `namespace` (made when missing; one NIC a namespace).
+
+    All its traffic goes by the gateway, its subnet's neighbours' too. Its namespace forwards (a node's pods need it).
+    """
 
     id: str
     owner: str
@@ -156,7 +164,7 @@ class Nic:
     gateway: str
     """The subnet's first address, which the network answers for."""
     prefix_length: int
-    """Of the subnet, for the machine's own view of what is near (everything still goes through the network)."""
+    """Of the subnet: shown on the machine's address; there is no route by it."""
     secondary: tuple[str, ...] = ()
     """Addresses routed to this NIC but not configured on it (pods'). CIDR or single addresses."""
     mac: str | None = None
@@ -165,13 +173,17 @@ class Nic:
 @dataclass(frozen=True, slots=True)
 class Leg:
     """A namespace outside any virtual network (a control plane's), reached at a public address, which can itself
-    reach into `network`, unseen there: it takes no address of the network's."""
+    reach into `network`, unseen there: it takes no address of the network's. Machines see its connections come from
+    a link-local address, which they can answer but not connect to. Unlike machines it may also reach the host.
+    """
 
     id: str
     owner: str
     namespace: str
     public_address: str
     network: str | None = None
+    reach: tuple[str, ...] = ()
+    """Prefixes beyond the network's own which it also reaches through it (an overlay's pods)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +193,37 @@ class LinkState:
     networks: dict[str, Network]
     nics: dict[str, Nic]
     legs: dict[str, Leg]
+    partial: dict[str, str] = field(default_factory=dict)
+    """Owners, by id, of what is there in part: half made, half removed, or damaged. To be ensured or removed again."""
 
 
 class Links(Protocol):
     """The routed fabric: networks, NICs and the edge between them and the host.
 
     The edge and the host's one veth and one route are made on first use and go when the last network and leg go.
+    Namespaces named by NICs and legs are made with them and go with them.
     """
 
-    async def ensure_network(self, spec: Network) -> None: ...
-    async def ensure_nic(self, spec: Nic) -> None: ...
-    async def ensure_leg(self, spec: Leg) -> None: ...
-    async def remove_network(self, network_id: str) -> None: ...
+    def namespace_path(self, namespace: str) -> Path:
+        """Where a namespace is, or will be, mounted: what a process joins it by."""
+        ...
+
+    async def ensure_network(self, spec: Network) -> None:
+        """Also brings what stands in it in line when `prefixes` or `snat` change."""
+        ...
+
+    async def ensure_nic(self, spec: Nic) -> None:
+        """DriverError when its network is not there. Moves the NIC if network or namespace are others than before."""
+        ...
+
+    async def ensure_leg(self, spec: Leg) -> None:
+        """DriverError when its network is named but not there."""
+        ...
+
+    async def remove_network(self, network_id: str) -> None:
+        """DriverError while NICs or legs are in it."""
+        ...
+
     async def remove_nic(self, nic_id: str) -> None: ...
     async def remove_leg(self, leg_id: str) -> None: ...
     async def observe_links(self) -> LinkState:

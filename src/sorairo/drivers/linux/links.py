@@ -1,0 +1,352 @@
+"""The routed fabric on Linux: one namespace a network, one edge, veths between, all of it in `fabric`'s shape."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from sorairo.drivers.linux import fabric, nft, standing
+from sorairo.drivers.linux.fabric import LegRecord, NicRecord
+from sorairo.drivers.linux.iproute import Route, batch, route, route_lines, routes
+from sorairo.drivers.linux.netns import Namespaces, address_of, has_link, write_sysctls
+from sorairo.drivers.linux.records import Records
+from sorairo.drivers.protocols import DriverError, Leg, LinkState, Network, Nic
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class LinuxLinks:
+    """`Links` by network namespaces. Needs root, `ip` and `nft`.
+
+    `run_dir`: where namespaces are mounted and owner records kept. `public_range`: public addresses, routed from this
+    host to the edge. `tag`: 1 to 4 characters that tell this installation's one host link, `sorairo-<tag>`, from
+    another's. Two installations need three different ones. Nothing of the host is touched but that link, its address
+    and its route: no sysctl, no packet filter.
+
+    Work is done in worker threads, for it enters namespaces; one network is worked on by one thread at a time.
+    """
+
+    def __init__(
+        self, run_dir: Path = Path("/run/sorairo"), public_range: str = "198.18.0.0/16", tag: str = "main"
+    ) -> None:
+        if not (1 <= len(tag) <= 4 and tag.isalnum()):
+            raise ValueError(f"tag '{tag}' is not 1 to 4 letters or digits")
+        network = ipaddress.IPv4Network(public_range)
+        self._run_dir = run_dir
+        self._public_range = str(network)
+        self._host_address = str(network[1])
+        self._edge_address = str(network[2])
+        self._host_link = f"sorairo-{tag}"
+        self._ns = Namespaces(run_dir / "netns")
+        self._networks = Records(run_dir / "links" / "networks", Network)
+        self._nics = Records(run_dir / "links" / "nics", NicRecord)
+        self._legs = Records(run_dir / "links" / "legs", LegRecord)
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="links")
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._edge_lock = threading.Lock()  # taken last
+
+    # --- the protocol -----------------------------------------------------------------------------------
+
+    def namespace_path(self, namespace: str) -> Path:
+        return self._ns.path(namespace)
+
+    async def ensure_network(self, spec: Network) -> None:
+        await self._thread(self._ensure_network, fabric.check_network(spec))
+
+    async def ensure_nic(self, spec: Nic) -> None:
+        await self._thread(self._ensure_nic, fabric.check_nic(spec))
+
+    async def ensure_leg(self, spec: Leg) -> None:
+        await self._thread(self._ensure_leg, fabric.check_leg(spec))
+
+    async def remove_network(self, network_id: str) -> None:
+        await self._thread(self._remove_network, network_id)
+
+    async def remove_nic(self, nic_id: str) -> None:
+        await self._thread(self._remove_nic, nic_id)
+
+    async def remove_leg(self, leg_id: str) -> None:
+        await self._thread(self._remove_leg, leg_id)
+
+    async def observe_links(self) -> LinkState:
+        return await self._thread(self._observe)
+
+    async def _thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        # A cancelled caller leaves the thread to finish; the lock it holds keeps the next caller behind it.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    # --- networks ---------------------------------------------------------------------------------------
+
+    def _ensure_network(self, spec: Network) -> None:
+        with self._locks[spec.id]:
+            before = self._networks.get(spec.id)
+            with self._edge_lock:
+                self._networks.put(spec.id, spec)
+                self._ensure_edge()
+            self._ns.create(spec.id)
+            with self._ns.enter(spec.id):
+                write_sysctls(fabric.NETWORK_SYSCTLS)
+                nft.apply_piece(
+                    "base", fabric.network_rules(spec)
+                )  # before the link: never open, not even for a moment
+            link = fabric.network_link(spec.id)
+            self._join(fabric.EDGE, link, spec.id, fabric.EDGE)
+            with self._ns.enter(fabric.EDGE):
+                lines = [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
+                batch(lines + self._public_lines(spec, link))
+            with self._ns.enter(spec.id):
+                batch(
+                    [
+                        "link set lo up",
+                        f"link set {fabric.EDGE} addrgenmode none up",
+                        f"addr replace {fabric.DOWNLINK}/32 dev {fabric.EDGE}",
+                        *route_lines([(self._public_range, fabric.UPLINK)], fabric.EDGE),
+                    ]
+                )
+            if before and before.prefixes != spec.prefixes:
+                for record in self._legs.all().values():
+                    if record.spec.network == spec.id:
+                        self._join_leg_to_network(record, spec)
+
+    def _public_lines(self, spec: Network, link: str) -> list[str]:
+        """The edge's routes to the public addresses that are this network's; run inside the edge."""
+        hops: list[tuple[str, str | None]] = [(each, fabric.DOWNLINK) for each in fabric.public_addresses(spec)]
+        return _stale({route(to, link, via) for to, via in hops}, link) + route_lines(hops, link)
+
+    def _remove_network(self, network_id: str) -> None:
+        with self._locks[network_id]:
+            if self._networks.get(network_id) is not None:
+                inside = [f"nic {i}" for i, n in self._nics.all().items() if n.spec.network == network_id]
+                inside += [f"leg {i}" for i, leg in self._legs.all().items() if leg.spec.network == network_id]
+                if inside:
+                    raise DriverError(f"network {network_id} is in use by {', '.join(inside)}")
+                self._unlink(fabric.EDGE, fabric.network_link(network_id))
+                self._ns.delete(network_id)
+            with self._edge_lock:
+                self._networks.drop(network_id)
+                self._release_edge()
+
+    # --- NICs -------------------------------------------------------------------------------------------
+
+    def _ensure_nic(self, spec: Nic) -> None:
+        before = self._nics.get(spec.id)
+        if before and (before.spec.network, before.spec.namespace) != (spec.network, spec.namespace):
+            self._remove_nic(spec.id)
+            before = None
+        with self._locks[spec.network]:
+            if self._networks.get(spec.network) is None or not self._ns.exists(spec.network):
+                raise DriverError(f"network {spec.network} is not there")
+            slot = before.slot if before else 1 + max((n.slot for n in self._nics_in(spec.network)), default=0)
+            self._nics.put(spec.id, NicRecord(spec, slot))
+            self._ns.create(spec.namespace)
+            link = fabric.nic_link(spec.id)
+            fresh = self._join(spec.network, link, spec.namespace, fabric.INSIDE)
+            resized = before is not None and before.spec.prefix_length != spec.prefix_length
+            with self._ns.enter(spec.network):
+                lines = [] if fresh else _stale(fabric.nic_routes(spec), link) + _readdress(link, spec.gateway)
+                lines += [f"link set {link} addrgenmode none up", f"addr replace {spec.gateway}/32 dev {link}"]
+                batch(lines + route_lines(fabric.nic_hops(spec), link))
+                # Else an ARP request answered for another machine waits for up to 0.8 s, to let that one be first.
+                write_sysctls({f"ipv4/neigh/{link}/proxy_delay": "0"})
+            with self._ns.enter(spec.namespace):
+                write_sysctls(fabric.MACHINE_SYSCTLS)
+                lines = ["link set lo up", *_readdress(fabric.INSIDE, spec.address, always=resized)]
+                lines += [f"link set {fabric.INSIDE} address {spec.mac}"] if spec.mac else []
+                lines += [
+                    f"link set {fabric.INSIDE} addrgenmode none up",
+                    f"addr replace {spec.address}/{spec.prefix_length} dev {fabric.INSIDE} noprefixroute",
+                    *route_lines([("default", spec.gateway)], fabric.INSIDE),
+                ]
+                batch(lines)
+
+    def _nics_in(self, network_id: str) -> list[NicRecord]:
+        return [record for record in self._nics.all().values() if record.spec.network == network_id]
+
+    def _remove_nic(self, nic_id: str) -> None:
+        record = self._nics.get(nic_id)
+        if record is None:
+            return
+        with self._locks[record.spec.network]:
+            self._unlink(record.spec.network, fabric.nic_link(nic_id))
+            self._ns.delete(record.spec.namespace)
+            self._nics.drop(nic_id)
+
+    # --- legs -------------------------------------------------------------------------------------------
+
+    def _ensure_leg(self, spec: Leg) -> None:
+        before = self._legs.get(spec.id)
+        if before and (before.spec.network, before.spec.namespace) != (spec.network, spec.namespace):
+            self._remove_leg(spec.id)
+            before = None
+        with self._locks[spec.network] if spec.network else contextlib.nullcontext():
+            network = self._networks.get(spec.network) if spec.network else None
+            if spec.network and (network is None or not self._ns.exists(spec.network)):
+                raise DriverError(f"network {spec.network} is not there")
+            record = LegRecord(spec, before.slot if before else self._leg_slot(spec.network))
+            with self._edge_lock:
+                self._legs.put(spec.id, record)
+                self._ensure_edge()
+            self._ns.create(spec.namespace)
+            link = fabric.leg_link(spec.id)
+            fresh = self._join(fabric.EDGE, link, spec.namespace, fabric.INSIDE)
+            with self._ns.enter(fabric.EDGE):
+                lines = [] if fresh else _stale({route(spec.public_address, link)}, link)
+                lines += [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
+                batch(lines + route_lines([(spec.public_address, None)], link))
+            with self._ns.enter(spec.namespace):
+                write_sysctls(fabric.LEG_SYSCTLS)
+                batch(
+                    [
+                        "link set lo up",
+                        *_readdress(fabric.INSIDE, spec.public_address),
+                        f"link set {fabric.INSIDE} addrgenmode none up",
+                        f"addr replace {spec.public_address}/32 dev {fabric.INSIDE}",
+                        *route_lines([("default", fabric.UPLINK)], fabric.INSIDE),
+                    ]
+                )
+            if network is not None:
+                self._join_leg_to_network(record, network)
+
+    def _join_leg_to_network(self, record: LegRecord, network: Network) -> None:
+        link, namespace = fabric.leg_link(record.spec.id), record.spec.namespace
+        fresh = self._join(network.id, link, namespace, fabric.NETWORK)
+        with self._ns.enter(network.id):
+            lines = [f"link set {link} addrgenmode none up", f"addr replace {record.near}/32 dev {link}"]
+            batch(lines + route_lines([(record.own, None)], link))
+        hops = fabric.leg_hops(record, network)
+        with self._ns.enter(namespace):
+            wanted = {route(to, fabric.NETWORK, via) for to, via in hops}
+            lines = [] if fresh else _stale(wanted, fabric.NETWORK)
+            lines += [
+                f"link set {fabric.NETWORK} addrgenmode none up",
+                f"addr replace {record.own}/32 dev {fabric.NETWORK}",
+            ]
+            batch(lines + route_lines(hops, fabric.NETWORK))
+
+    def _leg_slot(self, network_id: str | None) -> int:
+        if network_id is None:
+            return -1
+        taken = {record.slot for record in self._legs.all().values() if record.spec.network == network_id}
+        return next(slot for slot in range(fabric.LEG_SLOTS) if slot not in taken)
+
+    def _remove_leg(self, leg_id: str) -> None:
+        record = self._legs.get(leg_id)
+        if record is None:
+            return
+        link, network_id = fabric.leg_link(leg_id), record.spec.network
+        with self._locks[network_id] if network_id else contextlib.nullcontext():
+            if network_id:
+                self._unlink(network_id, link)
+            self._unlink(fabric.EDGE, link)
+            self._ns.delete(record.spec.namespace)
+            with self._edge_lock:
+                self._legs.drop(leg_id)
+                self._release_edge()
+
+    # --- the edge; all under its lock -------------------------------------------------------------------
+
+    def _ensure_edge(self) -> None:
+        outside, way = self._host_link, f"{self._public_range} via {self._edge_address}"
+        if not has_link(outside) and any(r.words().startswith(f"{self._public_range} ") for r in routes()):
+            raise DriverError(f"{self._public_range} is already routed elsewhere on this host")
+        self._ns.create(fabric.EDGE)
+        with self._ns.enter(fabric.EDGE):
+            write_sysctls(fabric.ROUTER_SYSCTLS)
+            nft.apply_piece("base", fabric.edge_rules())
+        if self._edge_linked():
+            return
+        self._join(None, outside, fabric.EDGE, fabric.HOST)
+        with self._ns.enter(fabric.EDGE):
+            batch(
+                [
+                    "link set lo up",
+                    f"link set {fabric.HOST} addrgenmode none up",
+                    f"addr replace {self._edge_address}/32 dev {fabric.HOST}",
+                    *route_lines([(self._host_address, None)], fabric.HOST),
+                ]
+            )
+        batch(
+            [
+                f"link set {outside} addrgenmode none up",
+                f"addr replace {self._host_address}/32 dev {outside}",
+                f"route replace {way} dev {outside} onlink src {self._host_address}",
+            ]
+        )
+
+    def _edge_linked(self) -> bool:
+        return standing.edge_linked(
+            self._ns, self._host_link, self._host_address, self._edge_address, self._public_range
+        )
+
+    def _release_edge(self) -> None:
+        if self._networks.all() or self._legs.all():
+            return
+        if has_link(self._host_link):
+            batch([f"link del {self._host_link}"])
+        self._ns.delete(fabric.EDGE)
+        for folder in ("links/networks", "links/nics", "links/legs", "links", "netns", "."):
+            with contextlib.suppress(OSError):  # others' things may be in the run folder
+                (self._run_dir / folder).rmdir()
+
+    # --- veths ------------------------------------------------------------------------------------------
+
+    def _join(self, near_ns: str | None, near: str, far_ns: str, far: str) -> bool:
+        """See to a veth between two namespaces (None: the host's); True if it is new.
+
+        Its ends are born where they belong, so no moment shows them anywhere else. An end without the other (its
+        namespace was replaced) is taken away first.
+        """
+        with self._inside(near_ns):
+            has_near = has_link(near)
+        with self._inside(far_ns):
+            has_far = has_link(far)
+            if has_far and not has_near:
+                batch([f"link del {far}"])
+        if has_near and has_far:
+            return False
+        with self._inside(near_ns):
+            lines = [f"link del {near}"] if has_near else []
+            batch([*lines, f"link add {near} type veth peer name {far} netns {self._ns.path(far_ns)}"])
+        return True
+
+    def _unlink(self, namespace: str, link: str) -> None:
+        """Remove a veth, both ends, before its namespaces go: the kernel takes its own time over those."""
+        if self._ns.exists(namespace):
+            with self._ns.enter(namespace):
+                if has_link(link):
+                    batch([f"link del {link}"])
+
+    def _inside(self, namespace: str | None) -> contextlib.AbstractContextManager[None]:
+        return self._ns.enter(namespace) if namespace else contextlib.nullcontext()
+
+    # --- observation ------------------------------------------------------------------------------------
+
+    def _observe(self) -> LinkState:
+        return standing.observe(
+            self._ns,
+            self._networks.all(),
+            self._nics.all(),
+            self._legs.all(),
+            self._public_range,
+            edge_linked=self._edge_linked(),
+        )
+
+
+def _stale(wanted: set[Route], link: str) -> list[str]:
+    """`ip` lines that take away the link's other routes."""
+    return [f"route del {each.words()}" for each in routes() if each.link == link and each not in wanted]
+
+
+def _readdress(link: str, address: str, *, always: bool = False) -> list[str]:
+    """`ip` lines that take another address off the link."""
+    now = address_of(link)
+    return [f"addr flush dev {link}"] if now is not None and (always or now != address) else []

@@ -1,0 +1,118 @@
+"""What of the fabric stands: specs compared with the kernel, namespace by namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sorairo.drivers.linux import fabric, nft
+from sorairo.drivers.linux.fabric import LegRecord, NicRecord
+from sorairo.drivers.linux.iproute import Route, route, routes
+from sorairo.drivers.linux.netns import Namespaces, address_of, link_up
+from sorairo.drivers.protocols import LinkState, Network, Nic
+
+
+def edge_linked(ns: Namespaces, outside: str, host_address: str, edge_address: str, public_range: str) -> bool:
+    """Whether host and edge reach each other. Called in the host's namespace."""
+    if not ns.exists(fabric.EDGE) or address_of(outside) != host_address or not link_up(outside):
+        return False
+    if route(public_range, outside, edge_address) not in routes():
+        return False
+    with ns.enter(fabric.EDGE):
+        return address_of(fabric.HOST) == edge_address and route(host_address, fabric.HOST) in routes()
+
+
+def observe(
+    ns: Namespaces,
+    networks: Mapping[str, Network],
+    nics: Mapping[str, NicRecord],
+    legs: Mapping[str, LegRecord],
+    public_range: str,
+    *,
+    edge_linked: bool,
+) -> LinkState:
+    """Sort the recorded specs into those that stand whole and the others. Without an edge only NICs can stand."""
+    edge: _View | None = None
+    if edge_linked:
+        view = _View(ns, fabric.EDGE)
+        edge = view if view.has_piece("base", fabric.edge_rules()) else None
+    views = {each: _View(ns, each) for each in networks}
+    state = LinkState({}, {}, {})
+    for each, network in networks.items():
+        if edge is not None and _network_stands(network, edge, views[each], public_range):
+            state.networks[each] = network
+        else:
+            state.partial[each] = network.owner
+    for each, nic in nics.items():
+        if nic.spec.network in views and _nic_stands(nic.spec, views[nic.spec.network], ns):
+            state.nics[each] = nic.spec
+        else:
+            state.partial[each] = nic.spec.owner
+    for each, leg in legs.items():
+        if edge is not None and _leg_stands(leg, edge, networks, views, ns):
+            state.legs[each] = leg.spec
+        else:
+            state.partial[each] = leg.spec.owner
+    return state
+
+
+class _View:
+    """One namespace as it was found: routes and rules read once, links asked for one by one."""
+
+    def __init__(self, ns: Namespaces, name: str) -> None:
+        self._ns, self._name = ns, name
+        self.routes: set[Route] = set()
+        self._pieces: dict[str, str] = {}
+        if ns.exists(name):
+            with ns.enter(name):
+                self.routes, self._pieces = routes(), nft.pieces()
+
+    def has_piece(self, name: str, text: str) -> bool:
+        return self._pieces.get(name) == nft.digest(text)
+
+    def has_link(self, link: str, address: str) -> bool:
+        if not self._ns.exists(self._name):
+            return False
+        with self._ns.enter(self._name):
+            return address_of(link) == address and link_up(link)
+
+
+def _network_stands(spec: Network, edge: _View, own: _View, public_range: str) -> bool:
+    link = fabric.network_link(spec.id)
+    return (
+        own.routes >= fabric.network_routes(public_range)
+        and edge.routes >= {route(each, link, fabric.DOWNLINK) for each in fabric.public_addresses(spec)}
+        and own.has_piece("base", fabric.network_rules(spec))
+        and own.has_link(fabric.EDGE, fabric.DOWNLINK)
+        and edge.has_link(link, fabric.UPLINK)
+    )
+
+
+def _nic_stands(spec: Nic, network: _View, ns: Namespaces) -> bool:
+    if not network.routes >= fabric.nic_routes(spec) or not network.has_link(fabric.nic_link(spec.id), spec.gateway):
+        return False
+    return _inside_stands(ns, spec.namespace, spec.address, {route("0.0.0.0/0", fabric.INSIDE, spec.gateway)})
+
+
+def _leg_stands(
+    record: LegRecord, edge: _View, networks: Mapping[str, Network], views: Mapping[str, _View], ns: Namespaces
+) -> bool:
+    spec, link = record.spec, fabric.leg_link(record.spec.id)
+    if route(spec.public_address, link) not in edge.routes or not edge.has_link(link, fabric.UPLINK):
+        return False
+    inside = {route("0.0.0.0/0", fabric.INSIDE, fabric.UPLINK)}
+    if spec.network is not None:
+        if spec.network not in networks:
+            return False
+        view = views[spec.network]
+        if route(record.own, link) not in view.routes or not view.has_link(link, record.near):
+            return False
+        inside |= {route(to, fabric.NETWORK, via) for to, via in fabric.leg_hops(record, networks[spec.network])}
+    return _inside_stands(ns, spec.namespace, spec.public_address, inside)
+
+
+def _inside_stands(ns: Namespaces, namespace: str, address: str, wanted: set[Route]) -> bool:
+    """Whether a machine's or leg's own side is as it should be."""
+    if not ns.exists(namespace):
+        return False
+    with ns.enter(namespace):
+        return address_of(fabric.INSIDE) == address and link_up(fabric.INSIDE) and routes() >= wanted
