@@ -303,7 +303,7 @@ class Control:
             call = Call(id, resource, body, query, principal, self.loop.context(resource, principal))
             return Acted(await declared.run(call), None)
 
-        def write(tx: Tx) -> tuple[Resource, Operation | None]:
+        def note(tx: Tx) -> tuple[Resource, Operation]:
             now = tx.get(stored_at)
             if now is None:
                 raise not_found(id.text)
@@ -323,12 +323,11 @@ class Control:
             _log(tx, id, declared.permission, principal, correlation_id, "Accepted")
             return now, operation
 
-        resource, operation = await self.store.transact(write)
-        assert operation
+        changed, operation = await self.store.transact(note)
         if declared.change is None:
             self.loop.run_action(operation)
         else:
-            self._woken(resource, operation)
+            self._woken(changed, operation)
         return Acted(None, operation)
 
     # --- pieces --------------------------------------------------------------------------------------

@@ -1,0 +1,215 @@
+"""Network interfaces, of virtual machines and of scale set instances: a veth into the machine's namespace.
+
+https://learn.microsoft.com/rest/api/virtualnetwork/network-interfaces
+The second type lives under Microsoft.Compute's path and is served by Microsoft.Network, as on Azure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from sorairo.drivers.protocols import Links, Nic
+from sorairo.engine.errors import ArmError
+from sorairo.engine.ids import host_name, parse_id
+from sorairo.engine.types import Admission, Context, Document, Reader, Resource, ResourceType, Step
+from sorairo.providers.microsoft_network.addresses import gateway, parse_prefix, usable, usable_count
+from sorairo.providers.microsoft_network.versions import API_VERSIONS
+from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, subnet_prefix
+
+
+async def find_subnet(reader: Reader, subnet_id: str, target: str) -> Document:
+    """The subnet's document, or Azure's error that it is not there."""
+    rid = parse_id(subnet_id)
+    network = await reader.get(rid.parent)
+    for subnet in network.properties.get("subnets", []) if network else []:
+        if subnet["name"].lower() == rid.name.lower():
+            return subnet  # type: ignore[no-any-return]
+    raise ArmError(
+        "InvalidResourceReference",
+        f"Resource {subnet_id} referenced by resource {target} was not found. Please make sure that the referenced "
+        "resource exists, and that both resources are in the same region.",
+        target=subnet_id,
+    )
+
+
+def configurations(nic: Resource) -> list[Document]:
+    return nic.properties.get("ipConfigurations") or []
+
+
+def subnet_of(nic: Resource) -> str:
+    return str(configurations(nic)[0]["properties"]["subnet"]["id"])
+
+
+async def admit(admission: Admission) -> None:
+    properties = admission.body["properties"]
+    ips = properties.get("ipConfigurations") or []
+    if not ips:
+        raise ArmError(
+            "InvalidRequestFormat",
+            f"Network interface '{admission.id.name}' needs at least one ipConfiguration.",
+            target="ipConfigurations",
+        )
+    for n, ip in enumerate(ips):
+        for key in ("id", "type", "etag"):
+            ip.pop(key, None)
+        ip.setdefault("name", f"ipconfig{n + 1}")
+        inner = ip.setdefault("properties", {})
+        inner.pop("provisioningState", None)
+        inner.setdefault("primary", n == 0)
+        inner.setdefault("privateIPAllocationMethod", "Dynamic")
+        inner.setdefault("privateIPAddressVersion", "IPv4")
+        subnet_id = (inner.get("subnet") or {}).get("id") or (ips[0]["properties"].get("subnet") or {}).get(
+            "id"
+        )  # Azure lets secondary configurations leave it out.
+        if not subnet_id:
+            raise ArmError(
+                "SubnetNotProvided", f"Subnet is not specified in ipConfiguration '{ip['name']}' of "
+                f"'{admission.id.name}'.", target=ip["name"],
+            )  # fmt: skip
+        inner["subnet"] = {"id": subnet_id}
+        subnet = await find_subnet(admission.reader, subnet_id, admission.id.text)
+        wanted = inner.get("privateIPAddress")
+        if inner["privateIPAllocationMethod"] == "Static" and wanted:
+            network = parse_prefix(subnet_prefix(subnet), subnet_id)
+            if wanted not in set(usable(network)):
+                raise ArmError(
+                    "PrivateIPAddressNotInSubnet",
+                    f"Private static IP address {wanted} does not belong to the range of subnet prefix {network}.",
+                    target=ip["name"],
+                )
+        else:
+            inner.pop("privateIPAddress", None)
+    properties.setdefault("enableIPForwarding", False)
+    properties.setdefault("enableAcceleratedNetworking", False)
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    nic: Nic | None
+    desired: Nic | None
+    """None while it has no addresses yet, or no machine to be in."""
+    addresses: tuple[str, ...]
+    """One for each ipConfiguration, in order; empty until claimed."""
+
+
+class NicReconciler:
+    """Addresses are claimed durably, then the veth is made in the machine's namespace."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+
+    async def observe(self, ctx: Context, resource: Resource) -> Actual:
+        state = await self._links.observe_links()
+        addresses = tuple(resource.private.get("addresses", ()))
+        if len(addresses) < len(configurations(resource)):
+            addresses = ()
+        desired = None
+        machine = machine_of(resource)
+        if addresses and machine and not resource.deleting:
+            subnet = await find_subnet(ctx, subnet_of(resource), resource.id)
+            network = parse_prefix(subnet_prefix(subnet), resource.id)
+            desired = Nic(
+                id=host_name(resource.id),
+                owner=resource.id,
+                network=host_name(parse_id(subnet_of(resource)).parent),
+                namespace=host_name(machine),
+                address=addresses[0],
+                gateway=gateway(network),
+                prefix_length=network.prefixlen,
+                secondary=addresses[1:],
+                mac=mac_address(resource.id),
+            )
+        return Actual(state.nics.get(host_name(resource.id)), desired, addresses)
+
+    def plan(self, resource: Resource, actual: Actual) -> list[Step]:
+        if resource.deleting:
+            return [Step("remove link", self.remove)] if actual.nic else []
+        if not actual.addresses:
+            return [Step("claim addresses", self.claim)]
+        if actual.desired is None or actual.nic == actual.desired:
+            return []
+        return [Step("ensure link", self.ensure, (actual.desired,))]
+
+    def status(self, resource: Resource, actual: Actual) -> Document:
+        return {"macAddress": mac_address(resource.id).replace(":", "-").upper()}
+
+    async def claim(self, ctx: Context, resource: Resource) -> None:
+        subnet_id = subnet_of(resource)
+        network = parse_prefix(subnet_prefix(await find_subnet(ctx, subnet_id, resource.id)), subnet_id)
+        ips = configurations(resource)
+        static = [a for ip in ips if (a := ip["properties"].get("privateIPAddress"))]
+        try:
+            for address in static:
+                await ctx.claim(f"subnet {subnet_id.lower()} {address}", [address])
+            dynamic = list(
+                await ctx.claim(
+                    f"subnet {subnet_id.lower()}",
+                    (a for a in usable(network) if a not in static),
+                    len(ips) - len(static),
+                )
+            )
+        except ArmError as e:
+            if e.code != "PoolExhausted":
+                raise
+            raise ArmError(
+                "SubnetIsFull",
+                f"Subnet {parse_id(subnet_id).name} with address prefix {network} does not have enough capacity for "
+                f"{len(ips)} IP addresses ({usable_count(network)} are usable in all).",
+                target=subnet_id,
+            ) from e
+        addresses = [ip["properties"].get("privateIPAddress") or dynamic.pop(0) for ip in ips]
+        await ctx.save(resource, private={"addresses": addresses})
+
+    async def ensure(self, ctx: Context, resource: Resource, desired: Nic) -> None:
+        await ctx.settled(parse_id(subnet_of(resource)).parent)
+        await self._links.ensure_nic(desired)
+
+    async def remove(self, ctx: Context, resource: Resource) -> None:
+        await self._links.remove_nic(host_name(resource.id))
+
+
+def machine_of(nic: Resource) -> str | None:
+    """The id of the virtual machine a NIC is in: its parent for a scale set's, what it was attached to otherwise."""
+    if nic.rid.type.lower() == NIC_TYPES[1].lower():
+        return nic.rid.parent
+    attached = nic.private.get("virtualMachine")
+    return str(attached) if attached else None
+
+
+def mac_address(resource_id: str) -> str:
+    """Azure's own vendor prefix (00:0D:3A, Microsoft) and three bytes of the id's hash."""
+    tail = hashlib.sha256(resource_id.lower().encode()).digest()[:3]
+    return "00:0d:3a:" + ":".join(f"{b:02x}" for b in tail)
+
+
+def _render(resource: Resource, document: Document) -> Document:
+    addresses: list[Any] = resource.private.get("addresses", [])
+    for n, ip in enumerate(document["properties"].get("ipConfigurations", [])):
+        ip["id"] = f"{resource.id}/ipConfigurations/{ip['name']}"
+        ip["etag"] = document["etag"]
+        ip["properties"]["provisioningState"] = resource.provisioning_state
+        if n < len(addresses):
+            ip["properties"]["privateIPAddress"] = addresses[n]
+    machine = machine_of(resource)
+    if machine:
+        document["properties"]["virtualMachine"] = {"id": machine}
+    document["properties"]["primary"] = True
+    return document
+
+
+def network_interface_types(reconciler: NicReconciler) -> tuple[ResourceType[Actual], ...]:
+    return (
+        ResourceType(NIC_TYPES[0], API_VERSIONS, reconciler=reconciler, admit=admit, render=_render),
+        ResourceType(
+            NIC_TYPES[1],
+            API_VERSIONS,
+            reconciler=reconciler,
+            admit=admit,
+            render=_render,
+            located=False,
+            tracked=False,
+            writable=False,
+        ),
+    )

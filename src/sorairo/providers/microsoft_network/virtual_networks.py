@@ -1,0 +1,208 @@
+"""Microsoft.Network/virtualNetworks and its subnets: a namespace that routes.
+
+https://learn.microsoft.com/rest/api/virtualnetwork/virtual-networks
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sorairo.drivers.protocols import Links, Network
+from sorairo.engine.errors import ArmError, Retry
+from sorairo.engine.ids import host_name
+from sorairo.engine.types import Admission, Context, Document, Inline, Reader, Resource, ResourceType, Step
+from sorairo.providers.microsoft_network.addresses import parse_prefix
+from sorairo.providers.microsoft_network.versions import API_VERSIONS
+
+PUBLIC_POOL = "public addresses"
+NIC_TYPES = (
+    "Microsoft.Network/networkInterfaces",
+    "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces",
+)
+
+
+def subnet_prefix(subnet: Document) -> str:
+    properties = subnet.get("properties", {})
+    return str(properties.get("addressPrefix") or (properties.get("addressPrefixes") or [""])[0])
+
+
+async def nics_in(reader: Reader, scope: str) -> list[tuple[str, str]]:
+    """(subnet id, NIC id) of every NIC in a virtual network or subnet (its id, any case)."""
+    found = []
+    below = scope.lower().rstrip("/") + "/"
+    for type in NIC_TYPES:
+        for nic in await reader.list(type=type):
+            for ip in nic.properties.get("ipConfigurations", []):
+                subnet = str(ip.get("properties", {}).get("subnet", {}).get("id", ""))
+                if (subnet.lower() + "/").startswith(below):
+                    found.append((subnet, nic.id))
+                    break
+    return found
+
+
+async def admit(admission: Admission) -> None:
+    """Prefixes parse, subnets lie inside and apart, and none that is in use goes."""
+    properties = admission.body["properties"]
+    prefixes = (properties.get("addressSpace") or {}).get("addressPrefixes") or []
+    if not prefixes:
+        raise ArmError(
+            "InvalidRequestFormat",
+            f"Virtual network '{admission.id.name}' needs at least one address prefix in "
+            "properties.addressSpace.addressPrefixes.",
+            target="addressSpace",
+        )
+    spaces = [parse_prefix(p, admission.id.text) for p in prefixes]
+    for n, space in enumerate(spaces):
+        for other in spaces[n + 1 :]:
+            if space.overlaps(other):
+                raise ArmError(
+                    "AddressSpacesOverlap", f"Address prefixes {space} and {other} of '{admission.id.name}' overlap."
+                )
+    subnets = properties.setdefault("subnets", [])
+    seen: list[tuple[str, object]] = []
+    for subnet in subnets:
+        name = subnet.get("name")
+        network = parse_prefix(subnet_prefix(subnet), f"{admission.id.text}/subnets/{name}")
+        if not any(network.subnet_of(space) for space in spaces):
+            raise ArmError(
+                "NetcfgInvalidSubnet",
+                f"Subnet '{name}' is not valid because its IP address range is outside the IP address range of virtual "
+                f"network '{admission.id.name}'.",
+                target=name,
+            )
+        for other_name, other_net in seen:
+            if network.overlaps(other_net):  # type: ignore[arg-type]
+                raise ArmError(
+                    "NetcfgSubnetRangesOverlap",
+                    f"Subnet '{name}' is not valid because its IP address range overlaps with that of an existing "
+                    f"subnet '{other_name}' in virtual network '{admission.id.name}'.",
+                    target=name,
+                )
+        if network.num_addresses < 8:
+            raise ArmError(
+                "NetcfgInvalidSubnet", f"Subnet '{name}' is too small: the smallest Azure allows is /29.", target=name
+            )
+        seen.append((name, network))
+        for key in ("id", "type", "etag"):
+            subnet.pop(key, None)
+        subnet["properties"] = {
+            "privateEndpointNetworkPolicies": "Disabled",
+            "privateLinkServiceNetworkPolicies": "Enabled",
+            "delegations": [],
+            **{
+                k: v
+                for k, v in subnet.get("properties", {}).items()
+                if k not in ("provisioningState", "ipConfigurations")
+            },
+        }
+    properties.setdefault("enableDdosProtection", False)
+    if admission.existing:
+        await _keep_used(admission, {str(s.get("name", "")).lower(): subnet_prefix(s) for s in subnets})
+
+
+async def _keep_used(admission: Admission, wanted: dict[str, str]) -> None:
+    assert admission.existing
+    for subnet in admission.existing.properties.get("subnets", []):
+        name = str(subnet["name"])
+        if wanted.get(name.lower()) == subnet_prefix(subnet):
+            continue
+        users = await nics_in(admission.reader, f"{admission.id.text}/subnets/{name}")
+        if users:
+            raise in_use(name, users[0][1])
+
+
+def in_use(subnet: str, nic: str) -> ArmError:
+    return ArmError(
+        "InUseSubnetCannotBeDeleted",
+        f"Subnet {subnet} is in use by {nic} and cannot be deleted or changed. In order to do so, delete all the "
+        "resources within the subnet. See aka.ms/deletesubnet.",
+        target=subnet,
+    )
+
+
+async def admit_delete(admission: Admission) -> None:
+    users = await nics_in(admission.reader, admission.id.text)
+    if users:
+        raise in_use(users[0][0].rsplit("/", 1)[-1], users[0][1])
+
+
+async def admit_subnet_delete(admission: Admission) -> None:
+    users = await nics_in(admission.reader, admission.id.text)
+    if users:
+        raise in_use(admission.id.name, users[0][1])
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    network: Network | None
+    outbound: str | None
+    users: tuple[str, ...]
+
+
+class VirtualNetworkReconciler:
+    """A network stands when its namespace routes its prefixes and connections out of it have an address to come from:
+    Azure's default outbound access, https://learn.microsoft.com/azure/virtual-network/ip-services/default-outbound-access
+    """
+
+    def __init__(self, links: Links, public_addresses: tuple[str, ...]) -> None:
+        self._links = links
+        self._public = public_addresses
+
+    async def observe(self, ctx: Context, resource: Resource) -> Actual:
+        state = await self._links.observe_links()
+        claimed = resource.private.get("claims", {}).get(PUBLIC_POOL, [None])
+        users = await nics_in(ctx, resource.id) if resource.deleting else []
+        return Actual(state.networks.get(host_name(resource.id)), claimed[0], tuple(nic for _, nic in users))
+
+    def desired(self, resource: Resource, outbound: str | None) -> Network:
+        return Network(
+            host_name(resource.id), resource.id, tuple(resource.properties["addressSpace"]["addressPrefixes"]), outbound
+        )
+
+    def plan(self, resource: Resource, actual: Actual) -> list[Step]:
+        if resource.deleting:
+            if actual.users:
+                return [Step("wait for users", self.wait, (actual.users,))]
+            return [Step("remove network", self.remove)] if actual.network else []
+        if actual.outbound is None:
+            return [Step("claim outbound address", self.claim)]
+        desired = self.desired(resource, actual.outbound)
+        return [] if actual.network == desired else [Step("ensure network", self.ensure, (desired,))]
+
+    def status(self, resource: Resource, actual: Actual) -> Document:
+        return {"resourceGuid": str(resource.private.get("guid", ""))} if resource.private.get("guid") else {}
+
+    async def claim(self, ctx: Context, resource: Resource) -> None:
+        await ctx.claim(PUBLIC_POOL, self._public)
+
+    async def ensure(self, ctx: Context, resource: Resource, desired: Network) -> None:
+        await self._links.ensure_network(desired)
+
+    async def remove(self, ctx: Context, resource: Resource) -> None:
+        await self._links.remove_network(host_name(resource.id))
+
+    async def wait(self, ctx: Context, resource: Resource, users: tuple[str, ...]) -> None:
+        for nic in users:
+            if await ctx.settled(nic, timeout=30) is not None:
+                raise Retry(0.2, f"{nic} still uses it")
+
+
+def virtual_networks(reconciler: VirtualNetworkReconciler) -> ResourceType[Actual]:
+    return ResourceType(
+        "Microsoft.Network/virtualNetworks",
+        API_VERSIONS,
+        reconciler=reconciler,
+        admit=admit,
+        admit_delete=admit_delete,
+        schema="virtualNetworks",
+    )
+
+
+SUBNETS: ResourceType[None] = ResourceType(
+    "Microsoft.Network/virtualNetworks/subnets",
+    API_VERSIONS,
+    inline=Inline("subnets"),
+    located=False,
+    tracked=False,
+    admit_delete=admit_subnet_delete,
+)
