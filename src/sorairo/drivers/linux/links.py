@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -52,6 +52,8 @@ class LinuxLinks:
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="links")
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._edge_lock = threading.Lock()  # taken last
+        self._edge_trusted = False
+        """Whether the edge's rules were seen to since it was last found without them: saves 10 ms an ensure."""
 
     # --- the protocol -----------------------------------------------------------------------------------
 
@@ -99,9 +101,9 @@ class LinuxLinks:
                     "base", fabric.network_rules(spec)
                 )  # before the link: never open, not even for a moment
             link = fabric.network_link(spec.id)
-            self._join(fabric.EDGE, link, spec.id, fabric.EDGE)
+            lines = self._join(fabric.EDGE, link, spec.id, fabric.EDGE)
             with self._ns.enter(fabric.EDGE):
-                lines = [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
+                lines += [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
                 batch(lines + self._public_lines(spec, link))
             with self._ns.enter(spec.id):
                 batch(
@@ -149,10 +151,10 @@ class LinuxLinks:
             self._nics.put(spec.id, NicRecord(spec, slot))
             self._ns.create(spec.namespace)
             link = fabric.nic_link(spec.id)
-            fresh = self._join(spec.network, link, spec.namespace, fabric.INSIDE)
+            made = self._join(spec.network, link, spec.namespace, fabric.INSIDE)
             resized = before is not None and before.spec.prefix_length != spec.prefix_length
             with self._ns.enter(spec.network):
-                lines = [] if fresh else _stale(fabric.nic_routes(spec), link) + _readdress(link, spec.gateway)
+                lines = made or _stale(fabric.nic_routes(spec), link) + _readdress(link, spec.gateway)
                 lines += [f"link set {link} addrgenmode none up", f"addr replace {spec.gateway}/32 dev {link}"]
                 batch(lines + route_lines(fabric.nic_hops(spec), link))
                 # Else an ARP request answered for another machine waits for up to 0.8 s, to let that one be first.
@@ -197,40 +199,38 @@ class LinuxLinks:
                 self._ensure_edge()
             self._ns.create(spec.namespace)
             link = fabric.leg_link(spec.id)
-            fresh = self._join(fabric.EDGE, link, spec.namespace, fabric.INSIDE)
+            made = self._join(fabric.EDGE, link, spec.namespace, fabric.INSIDE)
             with self._ns.enter(fabric.EDGE):
-                lines = [] if fresh else _stale({route(spec.public_address, link)}, link)
+                lines = made or _stale({route(spec.public_address, link)}, link)
                 lines += [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
                 batch(lines + route_lines([(spec.public_address, None)], link))
             with self._ns.enter(spec.namespace):
                 write_sysctls(fabric.LEG_SYSCTLS)
-                batch(
-                    [
-                        "link set lo up",
-                        *_readdress(fabric.INSIDE, spec.public_address),
-                        f"link set {fabric.INSIDE} addrgenmode none up",
-                        f"addr replace {spec.public_address}/32 dev {fabric.INSIDE}",
-                        *route_lines([("default", fabric.UPLINK)], fabric.INSIDE),
-                    ]
-                )
-            if network is not None:
-                self._join_leg_to_network(record, network)
+                lines = [
+                    "link set lo up",
+                    *_readdress(fabric.INSIDE, spec.public_address),
+                    f"link set {fabric.INSIDE} addrgenmode none up",
+                    f"addr replace {spec.public_address}/32 dev {fabric.INSIDE}",
+                    *route_lines([("default", fabric.UPLINK)], fabric.INSIDE),
+                ]
+            self._join_leg_to_network(record, network, lines)
 
-    def _join_leg_to_network(self, record: LegRecord, network: Network) -> None:
+    def _join_leg_to_network(self, record: LegRecord, network: Network | None, first: Sequence[str] = ()) -> None:
+        """`first`: what to do inside the leg before its link to the network."""
         link, namespace = fabric.leg_link(record.spec.id), record.spec.namespace
-        fresh = self._join(network.id, link, namespace, fabric.NETWORK)
-        with self._ns.enter(network.id):
-            lines = [f"link set {link} addrgenmode none up", f"addr replace {record.near}/32 dev {link}"]
-            batch(lines + route_lines([(record.own, None)], link))
-        hops = fabric.leg_hops(record, network)
+        lines = list(first)
+        if network is not None:
+            made = self._join(network.id, link, namespace, fabric.NETWORK)
+            with self._ns.enter(network.id):
+                made += [f"link set {link} addrgenmode none up", f"addr replace {record.near}/32 dev {link}"]
+                batch(made + route_lines([(record.own, None)], link))
+            hops = fabric.leg_hops(record, network)
+            with self._ns.enter(namespace):
+                lines += _stale({route(to, fabric.NETWORK, via) for to, via in hops}, fabric.NETWORK)
+            lines += [f"link set {fabric.NETWORK} addrgenmode none up"]
+            lines += [f"addr replace {record.own}/32 dev {fabric.NETWORK}", *route_lines(hops, fabric.NETWORK)]
         with self._ns.enter(namespace):
-            wanted = {route(to, fabric.NETWORK, via) for to, via in hops}
-            lines = [] if fresh else _stale(wanted, fabric.NETWORK)
-            lines += [
-                f"link set {fabric.NETWORK} addrgenmode none up",
-                f"addr replace {record.own}/32 dev {fabric.NETWORK}",
-            ]
-            batch(lines + route_lines(hops, fabric.NETWORK))
+            batch(lines)
 
     def _leg_slot(self, network_id: str | None) -> int:
         if network_id is None:
@@ -259,12 +259,18 @@ class LinuxLinks:
         if not has_link(outside) and any(r.words().startswith(f"{self._public_range} ") for r in routes()):
             raise DriverError(f"{self._public_range} is already routed elsewhere on this host")
         self._ns.create(fabric.EDGE)
+        linked = self._edge_linked()
+        if linked and self._edge_trusted:
+            return
         with self._ns.enter(fabric.EDGE):
             write_sysctls(fabric.ROUTER_SYSCTLS)
             nft.apply_piece("base", fabric.edge_rules())
-        if self._edge_linked():
+        self._edge_trusted = True
+        if linked:
             return
-        self._join(None, outside, fabric.EDGE, fabric.HOST)
+        lines = self._join(None, outside, fabric.EDGE, fabric.HOST)
+        lines += [f"link set {outside} addrgenmode none up", f"addr replace {self._host_address}/32 dev {outside}"]
+        batch([*lines, f"route replace {way} dev {outside} onlink src {self._host_address}"])
         with self._ns.enter(fabric.EDGE):
             batch(
                 [
@@ -274,13 +280,6 @@ class LinuxLinks:
                     *route_lines([(self._host_address, None)], fabric.HOST),
                 ]
             )
-        batch(
-            [
-                f"link set {outside} addrgenmode none up",
-                f"addr replace {self._host_address}/32 dev {outside}",
-                f"route replace {way} dev {outside} onlink src {self._host_address}",
-            ]
-        )
 
     def _edge_linked(self) -> bool:
         return standing.edge_linked(
@@ -299,8 +298,8 @@ class LinuxLinks:
 
     # --- veths ------------------------------------------------------------------------------------------
 
-    def _join(self, near_ns: str | None, near: str, far_ns: str, far: str) -> bool:
-        """See to a veth between two namespaces (None: the host's); True if it is new.
+    def _join(self, near_ns: str | None, near: str, far_ns: str, far: str) -> list[str]:
+        """`ip` lines, for `near_ns` (None: the host's), that make a veth to `far_ns`; none when it is there.
 
         Its ends are born where they belong, so no moment shows them anywhere else. An end without the other (its
         namespace was replaced) is taken away first.
@@ -312,11 +311,9 @@ class LinuxLinks:
             if has_far and not has_near:
                 batch([f"link del {far}"])
         if has_near and has_far:
-            return False
-        with self._inside(near_ns):
-            lines = [f"link del {near}"] if has_near else []
-            batch([*lines, f"link add {near} type veth peer name {far} netns {self._ns.path(far_ns)}"])
-        return True
+            return []
+        lines = [f"link del {near}"] if has_near else []
+        return [*lines, f"link add {near} type veth peer name {far} netns {self._ns.path(far_ns)}"]
 
     def _unlink(self, namespace: str, link: str) -> None:
         """Remove a veth, both ends, before its namespaces go: the kernel takes its own time over those."""
@@ -331,13 +328,15 @@ class LinuxLinks:
     # --- observation ------------------------------------------------------------------------------------
 
     def _observe(self) -> LinkState:
+        edge = standing.View(self._ns, fabric.EDGE)
+        self._edge_trusted = edge.has_piece("base", fabric.edge_rules())
         return standing.observe(
             self._ns,
+            edge if self._edge_trusted and self._edge_linked() else None,
             self._networks.all(),
             self._nics.all(),
             self._legs.all(),
             self._public_range,
-            edge_linked=self._edge_linked(),
         )
 
 

@@ -23,19 +23,14 @@ def edge_linked(ns: Namespaces, outside: str, host_address: str, edge_address: s
 
 def observe(
     ns: Namespaces,
+    edge: View | None,
     networks: Mapping[str, Network],
     nics: Mapping[str, NicRecord],
     legs: Mapping[str, LegRecord],
     public_range: str,
-    *,
-    edge_linked: bool,
 ) -> LinkState:
     """Sort the recorded specs into those that stand whole and the others. Without an edge only NICs can stand."""
-    edge: _View | None = None
-    if edge_linked:
-        view = _View(ns, fabric.EDGE)
-        edge = view if view.has_piece("base", fabric.edge_rules()) else None
-    views = {each: _View(ns, each) for each in networks}
+    views = {each: View(ns, each) for each in networks}
     state = LinkState({}, {}, {})
     for each, network in networks.items():
         if edge is not None and _network_stands(network, edge, views[each], public_range):
@@ -55,7 +50,7 @@ def observe(
     return state
 
 
-class _View:
+class View:
     """One namespace as it was found: routes and rules read once, links asked for one by one."""
 
     def __init__(self, ns: Namespaces, name: str) -> None:
@@ -76,7 +71,7 @@ class _View:
             return address_of(link) == address and link_up(link)
 
 
-def _network_stands(spec: Network, edge: _View, own: _View, public_range: str) -> bool:
+def _network_stands(spec: Network, edge: View, own: View, public_range: str) -> bool:
     link = fabric.network_link(spec.id)
     return (
         own.routes >= fabric.network_routes(public_range)
@@ -87,14 +82,14 @@ def _network_stands(spec: Network, edge: _View, own: _View, public_range: str) -
     )
 
 
-def _nic_stands(spec: Nic, network: _View, ns: Namespaces) -> bool:
+def _nic_stands(spec: Nic, network: View, ns: Namespaces) -> bool:
     if not network.routes >= fabric.nic_routes(spec) or not network.has_link(fabric.nic_link(spec.id), spec.gateway):
         return False
     return _inside_stands(ns, spec.namespace, spec.address, {route("0.0.0.0/0", fabric.INSIDE, spec.gateway)})
 
 
 def _leg_stands(
-    record: LegRecord, edge: _View, networks: Mapping[str, Network], views: Mapping[str, _View], ns: Namespaces
+    record: LegRecord, edge: View, networks: Mapping[str, Network], views: Mapping[str, View], ns: Namespaces
 ) -> bool:
     spec, link = record.spec, fabric.leg_link(record.spec.id)
     if route(spec.public_address, link) not in edge.routes or not edge.has_link(link, fabric.UPLINK):
