@@ -1,0 +1,3 @@
+module sorairo/engine/images/web
+
+go 1.26.0
