@@ -1,0 +1,208 @@
+"""Instances of a scale set: a NIC, and a machine behind walls with the size's CPUs and memory.
+
+https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms
+"""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sorairo.drivers.protocols import Machine, Machines, MachineState, digest
+from sorairo.engine.errors import ArmError, Retry
+from sorairo.engine.ids import host_name, parse_id
+from sorairo.engine.types import Action, Admission, Call, Context, Document, Resource, ResourceType, Step
+from sorairo.providers.microsoft_compute import cloud_config
+from sorairo.providers.microsoft_compute.scale_sets import INSTANCE
+from sorairo.providers.microsoft_compute.sizes import find_size
+from sorairo.providers.microsoft_compute.versions import API_VERSIONS
+
+
+def nic_id(instance: Resource) -> str:
+    return f"{instance.id}/networkInterfaces/{parse_id(instance.rid.parent).name}"
+
+
+async def admit(admission: Admission) -> None:
+    for secret in ("customData",):
+        if (value := admission.body["properties"].get("osProfile", {}).pop(secret, None)) is not None:
+            admission.private[secret] = value
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    nic: Resource | None
+    machine: MachineState | None
+    desired: Machine | None
+    """None until the NIC has its addresses."""
+
+
+class InstanceReconciler:
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+
+    async def observe(self, ctx: Context, resource: Resource) -> Actual:
+        nic = await ctx.get(nic_id(resource))
+        machines = await self._machines.observe_machines()
+        return Actual(nic, machines.get(host_name(resource.id)), desired_machine(resource, nic))
+
+    def plan(self, resource: Resource, actual: Actual) -> list[Step]:
+        if resource.deleting:
+            plan = [Step("remove machine", self.remove)] if actual.machine else []
+            if actual.nic:
+                plan.append(Step("delete nic", self.delete_nic, needs=tuple(s.name for s in plan)))
+            return plan
+        if actual.nic is None or not actual.nic.settled:
+            return [Step("nic", self.nic)]
+        if actual.nic.error:
+            return [Step("nic", self.nic)]
+        if resource.private.get("deallocated"):
+            running = actual.machine and any(p.running for p in actual.machine.processes)
+            return [Step("stop machine", self.stop)] if running else []
+        if actual.desired is None:
+            return [Step("nic", self.nic)]
+        if actual.machine and actual.machine.running and actual.machine.digest == digest(actual.desired):
+            return []
+        return [Step("machine", self.ensure, (actual.desired.id,))]
+
+    def status(self, resource: Resource, actual: Actual) -> Document:
+        stopped = bool(resource.private.get("deallocated"))
+        code, text = ("PowerState/deallocated", "VM deallocated") if stopped else ("PowerState/running", "VM running")
+        return {
+            "vmId": str(uuid.uuid5(uuid.NAMESPACE_URL, resource.id.lower())),
+            "latestModelApplied": True,
+            "instanceView": {
+                "statuses": [
+                    {"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded"},
+                    {"code": code, "level": "Info", "displayStatus": text},
+                ]
+            },
+        }
+
+    async def nic(self, ctx: Context, resource: Resource) -> None:
+        """The first NIC configuration of the scale set's model, made for this instance."""
+        configurations = resource.properties["networkProfileConfiguration"].get("networkInterfaceConfigurations", [])
+        if not configurations:
+            raise ArmError(
+                "InvalidParameter", "networkInterfaceConfigurations must not be empty.", target="networkProfile"
+            )
+        model = configurations[0]["properties"]
+        body: Document = {
+            "location": resource.body["location"],
+            "properties": {
+                "ipConfigurations": [
+                    {
+                        "name": ip["name"],
+                        "properties": {
+                            k: ip["properties"][k]
+                            for k in ("subnet", "primary", "loadBalancerBackendAddressPools")
+                            if k in ip["properties"]
+                        },
+                    }
+                    for ip in model["ipConfigurations"]
+                ],
+                **{k: model[k] for k in ("networkSecurityGroup", "enableIPForwarding") if k in model},
+            },
+        }
+        await ctx.put(nic_id(resource), body)
+        await ctx.settled(nic_id(resource))
+
+    async def ensure(self, ctx: Context, resource: Resource, id: str) -> None:
+        desired = desired_machine(resource, await ctx.get(nic_id(resource)))
+        if desired is None:
+            raise Retry(0.1, "waiting for the NIC's addresses")
+        await self._machines.ensure_machine(desired)
+
+    async def stop(self, ctx: Context, resource: Resource) -> None:
+        await self._machines.stop_machine(host_name(resource.id))
+
+    async def remove(self, ctx: Context, resource: Resource) -> None:
+        await self._machines.remove_machine(host_name(resource.id))
+
+    async def delete_nic(self, ctx: Context, resource: Resource) -> None:
+        await ctx.delete(nic_id(resource))
+        if await ctx.settled(nic_id(resource), timeout=30) is not None:
+            raise Retry(0.2, "the NIC is still there")
+
+    async def run_command(self, call: Call) -> Any:
+        """`az vmss run-command invoke`: really executed in the machine.
+
+        https://learn.microsoft.com/azure/virtual-machines/linux/run-command"""
+        script = call.body.get("script") or []
+        if call.body.get("commandId") != "RunShellScript" or not script:
+            raise ArmError("InvalidParameter", "commandId must be RunShellScript, with a script.", target="commandId")
+        machine = host_name(call.resource.id)
+        ran = await self._machines.run(machine, ("/bin/sh", "-c", "\n".join(script)))
+        text = f"Enable succeeded: \n[stdout]\n{_text(ran.stdout)}\n[stderr]\n{_text(ran.stderr)}"
+        status = "succeeded" if ran.exit_code == 0 else "failed"
+        return {
+            "value": [
+                {
+                    "code": f"ProvisioningState/{status}",
+                    "level": "Info",
+                    "displayStatus": f"Provisioning {status}",
+                    "message": text,
+                }
+            ]
+        }
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")[-4096:]  # Azure keeps the last 4 KB.
+
+
+def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
+    addresses = nic.private.get("addresses") if nic else None
+    if not addresses:
+        return None
+    size = find_size(resource.properties["hardwareProfile"]["vmSize"])
+    assert size is not None
+    name = resource.properties["osProfile"]["computerName"]
+    metadata = {
+        "v1.local_hostname": name,
+        "ds.meta_data.instance_id": resource.id,
+        "ds.meta_data.local_ipv4": addresses[0],
+        "ds.meta_data.secondary_ipv4s": ",".join(addresses[1:]),
+        "ds.meta_data.zone": (resource.body.get("zones") or ["0"])[0],
+    }
+    return cloud_config.machine(
+        cloud_config.parse(str(resource.private.get("customData", "")), metadata),
+        id=host_name(resource.id),
+        owner=resource.id,
+        hostname=name,
+        cpus=size.cpus,
+        memory_bytes=size.memory_bytes,
+        secrets=resource.private.get("secrets", {}),
+    )
+
+
+def _render(resource: Resource, document: Document) -> Document:
+    document["instanceId"] = resource.rid.name
+    # Azure names instances after their scale set here, and by number in the id.
+    document["name"] = f"{parse_id(resource.rid.parent).name}_{resource.rid.name}"
+    document["properties"]["networkProfile"] = {"networkInterfaces": [{"id": nic_id(resource)}]}
+    return document
+
+
+def encode(document: str) -> str:
+    return base64.b64encode(document.encode()).decode()
+
+
+def instances(reconciler: InstanceReconciler) -> ResourceType[Actual]:
+    return ResourceType(
+        INSTANCE,
+        API_VERSIONS,
+        reconciler=reconciler,
+        admit=admit,
+        render=_render,
+        tracked=False,
+        writable=False,
+        actions=(
+            Action("runCommand", f"{INSTANCE}/runCommand/action", run=reconciler.run_command, lro=True),
+            Action(
+                "deallocate", f"{INSTANCE}/deallocate/action", change=lambda r, b: r.private.update(deallocated=True)
+            ),
+            Action("start", f"{INSTANCE}/start/action", change=lambda r, b: r.private.update(deallocated=False)),
+        ),
+    )

@@ -1,0 +1,144 @@
+"""Microsoft.Compute/virtualMachineScaleSets: as many instances as its capacity says.
+
+https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from sorairo.engine.errors import ArmError, Retry
+from sorairo.engine.types import Admission, Context, Document, Resource, ResourceType, Step
+from sorairo.providers.microsoft_compute.sizes import find_size
+from sorairo.providers.microsoft_compute.versions import API_VERSIONS
+
+SCALE_SET = "Microsoft.Compute/virtualMachineScaleSets"
+INSTANCE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"
+
+
+async def admit(admission: Admission) -> None:
+    body, properties = admission.body, admission.body["properties"]
+    sku = body.setdefault("sku", dict(admission.existing.body.get("sku", {})) if admission.existing else {})
+    size = find_size(str(sku.get("name", "")))
+    if size is None:
+        raise invalid_size(str(sku.get("name", "")), str(body.get("location", "")), "sku.name")
+    capacity = sku.setdefault("capacity", 0)
+    if not isinstance(capacity, int) or not 0 <= capacity <= 1000:
+        raise ArmError(
+            "InvalidParameter", "The value of parameter sku.capacity is invalid: 0 to 1000.", target="capacity"
+        )
+    sku.setdefault("tier", "Standard")
+    profile = properties.setdefault("virtualMachineProfile", {})
+    os_profile = profile.setdefault("osProfile", {})
+    for secret in ("customData", "adminPassword"):
+        if (value := os_profile.pop(secret, None)) is not None:
+            admission.private[secret] = value
+    os_profile.setdefault("computerNamePrefix", admission.id.name[:9])
+    properties.setdefault("upgradePolicy", {"mode": "Manual"})
+    properties.setdefault("overprovision", False)
+    properties.setdefault("orchestrationMode", "Uniform")
+
+
+def invalid_size(name: str, location: str, target: str) -> ArmError:
+    return ArmError(
+        "InvalidParameter",
+        f"The value of parameter {target} is invalid: the VM size '{name}' is not known in location '{location}'. "
+        "`az vm list-sizes -l <location>` lists those that are.",
+        target=target,
+    )
+
+
+def computer_name(prefix: str, number: int) -> str:
+    """Azure's: the prefix and six digits in base 36."""
+    digits = ""
+    for _ in range(6):
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return prefix + digits
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    instances: tuple[tuple[int, str], ...]
+    """(number, id) of those that are or are coming, in order."""
+    leaving: tuple[str, ...]
+    unsettled: tuple[str, ...]
+    next: int
+    """The number the next instance gets; numbers are not used again."""
+
+
+class ScaleSetReconciler:
+    async def observe(self, ctx: Context, resource: Resource) -> Actual:
+        there = await ctx.list(type=INSTANCE, under=resource.id)
+        return Actual(
+            tuple(sorted((int(i.rid.name), i.id) for i in there if not i.deleting)),
+            tuple(i.id for i in there if i.deleting),
+            tuple(i.id for i in there if not i.deleting and not i.settled),
+            int(resource.private.get("next", 0)),
+        )
+
+    def plan(self, resource: Resource, actual: Actual) -> list[Step]:
+        capacity = 0 if resource.deleting else int(resource.body["sku"]["capacity"])
+        # Named by its owner first (a drained node), then the newest.
+        unwanted = {str(n) for n in resource.private.get("unwanted", [])}
+        kept = [(n, id) for n, id in actual.instances if str(n) not in unwanted or resource.deleting]
+        surplus = [id for n, id in actual.instances if (n, id) not in kept] + [id for _, id in kept[capacity:]]
+        missing = max(0, capacity - len(kept))
+        if missing and actual.instances and actual.next <= actual.instances[-1][0]:
+            return [Step("number instances", self.number, (actual.instances[-1][0] + 1,))]
+        plan = [Step(f"delete instance {id.rsplit('/', 1)[1]}", self.remove, (id,)) for id in surplus]
+        plan += [Step(f"create instance {n}", self.create, (n,)) for n in range(actual.next, actual.next + missing)]
+        if not plan and (actual.leaving or actual.unsettled):
+            return [Step("wait for instances", self.wait, (actual.unsettled, actual.leaving))]
+        return plan
+
+    def status(self, resource: Resource, actual: Actual) -> Document:
+        return {"uniqueId": str(resource.private.get("uniqueId", resource.etag)), "singlePlacementGroup": False}
+
+    async def number(self, ctx: Context, resource: Resource, next: int) -> None:
+        await ctx.save(resource, private={"next": next})
+
+    async def create(self, ctx: Context, resource: Resource, number: int) -> None:
+        profile = resource.properties["virtualMachineProfile"]
+        name = computer_name(profile["osProfile"]["computerNamePrefix"], number)
+        os_profile = {k: v for k, v in profile["osProfile"].items() if k != "computerNamePrefix"}
+        body = {
+            "location": resource.body["location"],
+            "tags": resource.body.get("tags", {}),
+            "sku": {"name": resource.body["sku"]["name"], "tier": "Standard"},
+            "properties": {
+                "hardwareProfile": {"vmSize": resource.body["sku"]["name"]},
+                "osProfile": {**copy.deepcopy(os_profile), "computerName": name},
+                "storageProfile": copy.deepcopy(profile.get("storageProfile", {})),
+                "networkProfileConfiguration": copy.deepcopy(profile.get("networkProfile", {})),
+            },
+        }
+        if zones := resource.body.get("zones"):
+            body["zones"] = [zones[number % len(zones)]]
+        private = {
+            "customData": resource.private.get("customData", ""),
+            "secrets": resource.private.get("instanceSecrets", {}).get(name, {}),
+        }
+        await ctx.put(f"{resource.id}/virtualMachines/{number}", body, private=private)
+        if int(resource.private.get("next", 0)) <= number:
+            await ctx.save(resource, private={"next": number + 1})
+
+    async def remove(self, ctx: Context, resource: Resource, id: str) -> None:
+        await ctx.delete(id)
+
+    async def wait(
+        self, ctx: Context, resource: Resource, unsettled: tuple[str, ...], leaving: tuple[str, ...]
+    ) -> None:
+        for id in (*unsettled, *leaving):
+            left = await ctx.settled(id)
+            if left is not None and id in leaving:
+                raise Retry(0.2, f"instance {left.rid.name} is still there")
+
+
+SCALE_SETS: ResourceType[Actual] = ResourceType(
+    SCALE_SET,
+    API_VERSIONS,
+    reconciler=ScaleSetReconciler(),
+    admit=admit,
+)
