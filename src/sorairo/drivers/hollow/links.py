@@ -1,0 +1,105 @@
+"""Networks in memory: no packet moves, everything can be made to fail. For tests of what stands above the drivers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sorairo.drivers.protocols import DriverError, Leg, LinkState, Network, Nic
+
+
+class HollowLinks:
+    """`protocols.Links` in memory.
+
+    `fail` makes coming calls fail: `links.fail["ensure_nic", "i1"] = DriverError("no memory")` until deleted; an id of
+    `"*"` stands for every object, as does the method `observe_links`, which names none. With `half` set, a failing
+    `ensure_*` or `remove_*` leaves its object there in part, as a kill would. `damage` does so without a failure.
+    `calls` holds each call's method and object.
+    """
+
+    def __init__(self) -> None:
+        self.networks: dict[str, Network] = {}
+        self.nics: dict[str, Nic] = {}
+        self.legs: dict[str, Leg] = {}
+        self.partial: dict[str, str] = {}
+        self.fail: dict[tuple[str, str], Exception] = {}
+        self.half = False
+        self.calls: list[tuple[str, str]] = []
+
+    def namespace_path(self, namespace: str) -> Path:
+        """A path that does not exist."""
+        return Path("/nonexistent/netns") / namespace
+
+    async def ensure_network(self, spec: Network) -> None:
+        self._call("ensure_network", spec.id, spec.owner)
+        self.networks[spec.id] = spec
+        self.partial.pop(spec.id, None)
+
+    async def ensure_nic(self, spec: Nic) -> None:
+        self._need(spec.network)
+        self._call("ensure_nic", spec.id, spec.owner)
+        self.nics[spec.id] = spec
+        self.partial.pop(spec.id, None)
+
+    async def ensure_leg(self, spec: Leg) -> None:
+        self._need(spec.network)
+        self._call("ensure_leg", spec.id, spec.owner)
+        self.legs[spec.id] = spec
+        self.partial.pop(spec.id, None)
+
+    async def remove_network(self, network_id: str) -> None:
+        inside = [f"nic {i}" for i, nic in self.nics.items() if nic.network == network_id]
+        inside += [f"leg {i}" for i, leg in self.legs.items() if leg.network == network_id]
+        if inside:
+            raise DriverError(f"network {network_id} is in use by {', '.join(inside)}")
+        self._call("remove_network", network_id, _owner(self.networks.get(network_id)))
+        self.networks.pop(network_id, None)
+        self.partial.pop(network_id, None)
+
+    async def remove_nic(self, nic_id: str) -> None:
+        self._call("remove_nic", nic_id, _owner(self.nics.get(nic_id)))
+        self.nics.pop(nic_id, None)
+        self.partial.pop(nic_id, None)
+
+    async def remove_leg(self, leg_id: str) -> None:
+        self._call("remove_leg", leg_id, _owner(self.legs.get(leg_id)))
+        self.legs.pop(leg_id, None)
+        self.partial.pop(leg_id, None)
+
+    async def observe_links(self) -> LinkState:
+        self._call("observe_links", "*", None)
+        part = self.partial
+        return LinkState(
+            {i: spec for i, spec in self.networks.items() if i not in part},
+            {i: spec for i, spec in self.nics.items() if i not in part},
+            {i: spec for i, spec in self.legs.items() if i not in part},
+            dict(part),
+        )
+
+    # --- what a test does to them ----------------------------------------------------------------------
+
+    def damage(self, object_id: str) -> None:
+        """Someone took away a route: the object is there only in part, until it is ensured again."""
+        for kept in (self.networks, self.nics, self.legs):
+            if object_id in kept:
+                self.partial[object_id] = kept[object_id].owner
+
+    def lose(self) -> None:
+        """The host was booted: nothing is left."""
+        for kept in (self.networks, self.nics, self.legs, self.partial):
+            kept.clear()
+
+    def _need(self, network: str | None) -> None:
+        if network is not None and network not in self.networks:
+            raise DriverError(f"network {network} is not there")
+
+    def _call(self, method: str, object_id: str, owner: str | None) -> None:
+        self.calls.append((method, object_id))
+        for key in ((method, object_id), (method, "*")):
+            if key in self.fail:
+                if self.half and owner is not None:
+                    self.partial[object_id] = owner
+                raise self.fail[key]
+
+
+def _owner(spec: Network | Nic | Leg | None) -> str | None:
+    return spec.owner if spec else None

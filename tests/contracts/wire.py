@@ -1,0 +1,105 @@
+"""Packets for the tests of real networks: sockets made inside a namespace, used from the outside.
+
+A socket belongs for life to the namespace it was made in, so one test thread can hold both ends of a connection, and
+no program need run anywhere. What is filtered shows as a timeout, what nobody listens to as a refusal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from sorairo.drivers.linux.links import LinuxLinks
+from sorairo.drivers.linux.netns import Namespaces
+
+PATIENCE = 0.4
+"""Seconds after which a packet is taken for dropped; one that is not takes far less than a millisecond."""
+
+
+class Wire:
+    """Two installations never share these three: run folder, public range, tag."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.prefix = f"198.19.{os.getpid() % 256}"
+        self.tag = f"{os.getpid() & 0xFFFF:04x}"
+        self.ns = Namespaces(run_dir / "netns")
+
+    def links(self) -> LinuxLinks:
+        """A driver as sorairo makes one each time it starts."""
+        return LinuxLinks(self.run_dir, f"{self.prefix}.0/24", self.tag)
+
+    def public(self, last: int) -> str:
+        return f"{self.prefix}.{last}"
+
+    @property
+    def host(self) -> str:
+        """The host's own address on its link."""
+        return self.public(1)
+
+    @contextlib.contextmanager
+    def inside(self, namespace: str | None) -> Iterator[None]:
+        with self.ns.enter(namespace) if namespace else contextlib.nullcontext():
+            yield
+
+    def ip(self, namespace: str | None, *words: str) -> str:
+        with self.inside(namespace):
+            return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
+
+    def nft(self, namespace: str | None, text: str) -> None:
+        with self.inside(namespace):
+            subprocess.run(["nft", "-f", "-"], input=text, check=True, text=True)
+
+    def listen(self, namespace: str | None, port: int, address: str = "0.0.0.0") -> socket.socket:
+        with self.inside(namespace):
+            sock = socket.create_server((address, port), backlog=64)
+        sock.settimeout(PATIENCE)
+        return sock
+
+    def connect(self, namespace: str | None, address: str, port: int, source: str | None = None) -> socket.socket:
+        """A TCP connection. Raises TimeoutError when filtered, OSError otherwise."""
+        with self.inside(namespace):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.settimeout(PATIENCE)
+        if source:
+            sock.bind((source, 0))
+        try:
+            sock.connect((address, port))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def reaches(self, namespace: str | None, address: str, port: int, source: str | None = None) -> bool:
+        """Whether somebody answers, be it with a refusal."""
+        try:
+            self.connect(namespace, address, port, source).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def seen(self, server: socket.socket, namespace: str | None, address: str, source: str | None = None) -> str:
+        """The address a listening server sees a client come from."""
+        client = self.connect(namespace, address, server.getsockname()[1], source)
+        with client, server.accept()[0] as answer:
+            answer.sendall(b"hello")
+            assert client.recv(5) == b"hello"
+            peer: str = answer.getpeername()[0]
+            return peer
+
+    def datagram(self, namespace: str | None, port: int = 0, address: str = "0.0.0.0") -> socket.socket:
+        with self.inside(namespace):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.settimeout(PATIENCE)
+        sock.bind((address, port))
+        return sock
+
+    def pod(self, namespace: str, address: str) -> None:
+        """An address within a node, as its pods have (without a namespace of their own)."""
+        self.ip(namespace, "addr", "add", f"{address}/32", "dev", "lo")
