@@ -74,14 +74,17 @@ class Control:
             if found is None:
                 raise not_found(id.text)
             return found
-        resource = self._get(id.text)
+        resource = type.find(id) if type.find else self._get(id.text)
         if resource is None:
             self._check_group(id)
             raise not_found(id.text)
         return documents.shown(self.registry, type, resource)
 
-    def list(self, type_name: str, under: str) -> list[Document]:
+    def list(self, type_name: str, under: str, filter: str = "") -> list[Document]:
+        """`filter`: the request's `$filter`, for the types that read it themselves (`within`)."""
         type = self.type_of(type_name)
+        if type.within:
+            return [documents.shown(self.registry, type, r) for r in type.within(under, filter)]
         if type.inline:
             parent = self.show(parse_id(under))
             items = inline_items(parent, type.inline)

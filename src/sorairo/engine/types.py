@@ -262,6 +262,10 @@ class ResourceType(Generic[A]):
     delete_status: int = 202
     admit_delete: Callable[[Admission], Awaitable[None]] = _admit_as_is
     """May refuse a client's DELETE (still in use); not asked when an owner (resource group, cluster) goes."""
+    find: Callable[[ResourceId], Resource | None] | None = None
+    """Instead of the store, for resources that are not stored (built-in role definitions)."""
+    within: Callable[[str, str], list[Resource]] | None = None
+    """`(scope, $filter)` → what a list at a scope shows, for extension types whose lists reach above it."""
     permissions: Mapping[str, str] = field(default_factory=dict)
     """RBAC action by verb where it is not `{name}/read|write|delete`."""
 

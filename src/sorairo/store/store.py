@@ -6,7 +6,7 @@ import asyncio
 import builtins
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,6 +96,11 @@ class Store:
         """
         result: T = await self._writer.submit(fn)
         return result
+
+    def listen(self, listener: Callable[[Iterable[str]], None]) -> None:
+        """Call `listener` after each commit, in the writer's thread and before the writers are answered, with the
+        keys of the resources it wrote or deleted. It must be quick and must not raise."""
+        self._writer.listeners.append(listener)
 
     def get(self, id: str) -> Resource | None:
         """By id, without regard to case."""

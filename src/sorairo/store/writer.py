@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,6 +65,7 @@ class Writer:
         self._retention = retention
         self._queue: queue.SimpleQueue[Job | Literal["spans", "stop"]] = queue.SimpleQueue()
         self._spans: deque[Span] = deque(maxlen=100_000)
+        self.listeners: list[Callable[[Iterable[str]], None]] = []
         self._told = False
         """The thread knows that there are spans to write."""
         self._swept = time.monotonic()
@@ -134,6 +135,9 @@ class Writer:
             log.error("store.commit_failed", error=str(e), writes=len(jobs), spans=len(spans))
             for job in jobs:
                 job.error = job.error or refusal(e)
+        else:
+            for listener in self.listeners:
+                listener(group.resources)
         _resolve(jobs)
 
     def _decide(self, job: Job, group: Pending) -> None:

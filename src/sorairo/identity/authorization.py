@@ -1,0 +1,114 @@
+"""Whether a principal may do an action at a scope: Azure RBAC over the stored role assignments.
+
+An assignment holds at its scope and everything below; a role grants its actions less its notActions; assignments add
+up. https://learn.microsoft.com/azure/role-based-access-control/overview
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Protocol
+
+from sorairo.engine.errors import ArmError
+from sorairo.engine.ids import parse_id
+from sorairo.engine.types import Resource
+from sorairo.identity.principal import Principal
+from sorairo.identity.roles import RoleDefinition, find_role
+
+ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
+_SEGMENT = "/providers/microsoft.authorization/roleassignments/"
+
+
+class Reads(Protocol):
+    """What authorization needs of the store."""
+
+    def get(self, id: str, /) -> Resource | None: ...
+    def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]: ...
+
+
+class Authorization:
+    """Decides from an index in memory, which `changed` keeps true: the store calls it with the keys each commit
+    wrote, before the writers are answered, so that an acknowledged assignment counts at once."""
+
+    def __init__(self, store: Reads) -> None:
+        self._store = store
+        self._changed: deque[str] = deque()
+        self._loaded = False
+        self._entries: dict[str, tuple[str, str]] = {}
+        """Assignment key → principal, scope."""
+        self._granted: dict[str, dict[str, dict[str, RoleDefinition]]] = {}
+        """Principal → scope → assignment key → role."""
+
+    def changed(self, keys: Iterable[str]) -> None:
+        """Some resources were written or deleted. Called from any thread."""
+        self._changed.extend(k for k in keys if _SEGMENT in k)
+
+    def authorize(self, principal: Principal, action: str, scope: str) -> None:
+        """Raises ArmError 403 `AuthorizationFailed` when the principal's roles do not allow it."""
+        if not self.allows(principal, action, scope):
+            raise ArmError(
+                "AuthorizationFailed",
+                f"The client '{principal.client}' with object id '{principal.object_id}' does not have authorization "
+                f"to perform action '{action}' over scope '{scope or '/'}' or the scope is invalid. If access was "
+                "recently granted, please refresh your credentials.",
+                status=403,
+            )
+
+    def allows(self, principal: Principal, action: str, scope: str, *, data: bool = False) -> bool:
+        """`data`: a data action (Kubernetes objects through Azure RBAC, blobs) rather than a management one."""
+        self._refresh()
+        action = action.lower()
+        for who in (principal.object_id, *principal.groups):
+            granted = self._granted.get(who)
+            if not granted:
+                continue
+            for above in scopes_above(scope):
+                roles = granted.get(above)
+                if roles and any(_grants(r, action, data) for r in roles.values()):
+                    return True
+        return False
+
+    def _refresh(self) -> None:
+        if not self._loaded:
+            self._loaded = True
+            for resource in self._store.list(type=ROLE_ASSIGNMENTS):
+                self._apply(resource.key, resource)
+        while self._changed:
+            key = self._changed.popleft()
+            self._apply(key, self._store.get(key))
+
+    def _apply(self, key: str, resource: Resource | None) -> None:
+        before = self._entries.pop(key, None)
+        if before:
+            at_scope = self._granted[before[0]][before[1]]
+            at_scope.pop(key, None)
+            if not at_scope:
+                del self._granted[before[0]][before[1]]
+        if resource is None or resource.deleting:
+            return
+        role = find_role(resource.properties.get("roleDefinitionId", ""))
+        if role is None:
+            return
+        who = resource.properties["principalId"].lower()
+        scope = parse_id(resource.id).parent.lower().rstrip("/")
+        self._entries[key] = (who, scope)
+        self._granted.setdefault(who, {}).setdefault(scope, {})[key] = role
+
+
+def scopes_above(scope: str) -> Iterator[str]:
+    """The scope itself and each of its ancestors, in lower case, '' for the tenant's root.
+
+    Every prefix that ends before a slash is tried: those that are no ids name no assignment.
+    """
+    at = scope.lower().rstrip("/")
+    while at:
+        yield at
+        at = at.rpartition("/")[0]
+    yield ""
+
+
+@lru_cache(maxsize=65536)
+def _grants(role: RoleDefinition, action: str, data: bool) -> bool:
+    return role.grants(action, data=data)

@@ -1,0 +1,133 @@
+"""Role definitions and assignments as ARM resources."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from sorairo.engine.control import Control
+from sorairo.engine.errors import ArmError
+from sorairo.engine.ids import parse_id
+from sorairo.engine.registry import Registry
+from sorairo.identity.authorization import Authorization
+from sorairo.identity.principal import Principal
+from sorairo.identity.roles import BUILT_IN
+from sorairo.providers.microsoft_authorization import provider
+from sorairo.providers.microsoft_resources import PROVIDER as RESOURCES
+
+from .conftest import Installation
+
+READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+TYPE = "Microsoft.Authorization/roleAssignments"
+
+
+@pytest.fixture
+def control(installation: Installation) -> Control:
+    return Control(installation.store, Registry([RESOURCES, provider(installation.store, installation.directory)]))
+
+
+def subscription_of(installation: Installation) -> str:
+    return f"/subscriptions/{installation.admin.subscriptionId}"
+
+
+async def assign(
+    control: Control, installation: Installation, principal: str, scope: str, name: str = "", **more: Any
+) -> dict[str, Any]:
+    subscription = subscription_of(installation)
+    properties = {
+        "roleDefinitionId": f"{subscription}/providers/Microsoft.Authorization/roleDefinitions/{READER}",
+        "principalId": principal,
+        **more,
+    }
+    id = parse_id(f"{scope}/providers/{TYPE}/{name or uuid.uuid4()}")
+    accepted = await control.put(id, {"properties": properties}, principal=installation.admin.objectId)
+    assert accepted.operation is None
+    return accepted.document
+
+
+async def test_an_assignment_opens_what_its_role_says(control: Control, installation: Installation) -> None:
+    authorization = Authorization(installation.store)
+    installation.store.listen(authorization.changed)
+    other, _ = await installation.directory.create_application("other")
+    principal = Principal(other.object_id, installation.admin.tenantId, other.client_id)
+    scope = subscription_of(installation)
+    assert not authorization.allows(principal, "Microsoft.Network/virtualNetworks/read", scope)
+
+    document = await assign(control, installation, other.object_id, scope)
+    assert document["properties"]["principalType"] == "ServicePrincipal"
+    assert document["properties"]["scope"] == scope
+    assert "etag" not in document
+    assert authorization.allows(principal, "Microsoft.Network/virtualNetworks/read", scope)
+    assert not authorization.allows(principal, "Microsoft.Network/virtualNetworks/write", scope)
+
+    await control.delete(parse_id(document["id"]), principal=installation.admin.objectId)
+    assert not authorization.allows(principal, "Microsoft.Network/virtualNetworks/read", scope)
+
+
+async def test_lists_reach_above_and_below(control: Control, installation: Installation) -> None:
+    subscription = subscription_of(installation)
+    await control.put(
+        parse_id(f"{subscription}/resourceGroups/g"), {"location": "westeurope"}, principal=installation.admin.objectId
+    )
+    group = f"{subscription}/resourceGroups/g"
+    other, _ = await installation.directory.create_application("other")
+    below = await assign(control, installation, other.object_id, group)
+    await assign(control, installation, other.object_id, subscription)
+    assert len(control.list(TYPE, subscription)) == 3
+    assert len(control.list(TYPE, subscription, "atScope()")) == 2
+    assert len(control.list(TYPE, group)) == 3
+    assert len(control.list(TYPE, group, f"principalId eq '{other.object_id.upper()}'")) == 2
+    assert len(control.list(TYPE, group, f"atScope() and assignedTo('{other.object_id}')")) == 2
+    assert below["id"] in {d["id"] for d in control.list(TYPE, subscription, f"principalId eq '{other.object_id}'")}
+    with pytest.raises(ArmError, match="UnsupportedQuery"):
+        control.list(TYPE, group, "name eq 'x'")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "code", "status"),
+    [
+        ({}, "not-a-guid", "InvalidRoleAssignmentId", 400),
+        ({"principalId": "11111111-1111-1111-1111-111111111111"}, "", "PrincipalNotFound", 400),
+        ({"principalId": None}, "", "InvalidCreateRoleAssignmentRequest", 400),
+        ({"roleDefinitionId": "/x/22222222-2222-2222-2222-222222222222"}, "", "RoleDefinitionDoesNotExist", 400),
+    ],
+)
+async def test_refusals(
+    control: Control, installation: Installation, changes: dict[str, Any], name: str, code: str, status: int
+) -> None:
+    changes = {"principal": installation.admin.objectId, **changes}
+    with pytest.raises(ArmError) as refused:
+        await assign(
+            control,
+            installation,
+            changes.pop("principal"),
+            subscription_of(installation),
+            name,
+            **changes,
+        )
+    assert (refused.value.code, refused.value.status) == (code, status)
+
+
+async def test_the_same_assignment_under_another_name_conflicts_and_under_its_own_does_not(
+    control: Control, installation: Installation
+) -> None:
+    scope, who, name = subscription_of(installation), installation.admin.objectId, str(uuid.uuid4())
+    await assign(control, installation, who, scope, name)
+    await assign(control, installation, who, scope, name)
+    with pytest.raises(ArmError) as refused:
+        await assign(control, installation, who, scope)
+    assert (refused.value.code, refused.value.status) == ("RoleAssignmentExists", 409)
+
+
+async def test_role_definitions_by_name_and_id_at_any_scope(control: Control, installation: Installation) -> None:
+    kind, scope = "Microsoft.Authorization/roleDefinitions", subscription_of(installation)
+    assert len(control.list(kind, scope)) == len(BUILT_IN)
+    [acr] = control.list(kind, f"{scope}/resourceGroups/g", "roleName eq 'acrpull'")
+    assert acr["id"] == f"{scope}/providers/{kind}/7f951dda-4ed3-4680-a7ca-43fe172d538d"
+    assert control.show(parse_id(acr["id"])) == acr
+    assert control.show(parse_id(f"/providers/{kind}/{READER}"))["properties"]["roleName"] == "Reader"
+    assert control.list(kind, scope, "type eq 'CustomRole'") == []
+    with pytest.raises(ArmError, match="RoleDefinitionDoesNotExist"):
+        control.show(parse_id(f"{scope}/providers/{kind}/{uuid.uuid4()}"))
