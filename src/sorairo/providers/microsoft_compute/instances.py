@@ -5,7 +5,8 @@ https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms
 
 from __future__ import annotations
 
-import base64
+import ipaddress
+import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -163,7 +164,7 @@ def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
         "v1.local_hostname": name,
         "ds.meta_data.instance_id": resource.id,
         "ds.meta_data.local_ipv4": addresses[0],
-        "ds.meta_data.secondary_ipv4s": ",".join(addresses[1:]),
+        "ds.meta_data.secondary_ranges": secondary_ranges(addresses[1:], nic.private["prefix"] if nic else ""),
         "ds.meta_data.zone": (resource.body.get("zones") or ["0"])[0],
     }
     return cloud_config.machine(
@@ -177,16 +178,35 @@ def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
     )
 
 
+def secondary_ranges(addresses: list[str], prefix: str) -> str:
+    """A NIC's secondary addresses as JSON, in unbroken ranges: `[[{subnet, rangeStart, rangeEnd, gateway}, …]]`.
+
+    The shape is the CNI host-local plugin's. The gateway is link-local, as Azure CNI's is: the machine answers for it.
+    """
+    numbers = sorted(int(ipaddress.IPv4Address(a)) for a in addresses)
+    starts = [n for n in numbers if n - 1 not in set(numbers)]
+    ends = [n for n in numbers if n + 1 not in set(numbers)]
+    return json.dumps(
+        [
+            [
+                {
+                    "subnet": prefix,
+                    "rangeStart": str(ipaddress.IPv4Address(a)),
+                    "rangeEnd": str(ipaddress.IPv4Address(b)),
+                    "gateway": "169.254.1.1",
+                }
+                for a, b in zip(starts, ends, strict=True)
+            ]
+        ]
+    )
+
+
 def _render(resource: Resource, document: Document) -> Document:
     document["instanceId"] = resource.rid.name
     # Azure names instances after their scale set here, and by number in the id.
     document["name"] = f"{parse_id(resource.rid.parent).name}_{resource.rid.name}"
     document["properties"]["networkProfile"] = {"networkInterfaces": [{"id": nic_id(resource)}]}
     return document
-
-
-def encode(document: str) -> str:
-    return base64.b64encode(document.encode()).decode()
 
 
 def instances(reconciler: InstanceReconciler) -> ResourceType[Actual]:

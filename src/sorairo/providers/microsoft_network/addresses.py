@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from sorairo.engine.errors import ArmError
@@ -48,14 +48,3 @@ def usable_count(network: IPv4) -> int:
 
 def gateway(network: IPv4) -> str:
     return str(network.network_address + 1)
-
-
-def runs(addresses: Iterable[str]) -> list[tuple[str, str]]:
-    """Sorted into unbroken runs (first, last)."""
-    result: list[tuple[int, int]] = []
-    for n in sorted(int(ipaddress.IPv4Address(a)) for a in addresses):
-        if result and result[-1][1] == n - 1:
-            result[-1] = (result[-1][0], n)
-        else:
-            result.append((n, n))
-    return [(str(ipaddress.IPv4Address(a)), str(ipaddress.IPv4Address(b))) for a, b in result]

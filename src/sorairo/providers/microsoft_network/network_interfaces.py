@@ -160,7 +160,7 @@ class NicReconciler:
                 target=subnet_id,
             ) from e
         addresses = [ip["properties"].get("privateIPAddress") or dynamic.pop(0) for ip in ips]
-        await ctx.save(resource, private={"addresses": addresses})
+        await ctx.save(resource, private={"addresses": addresses, "prefix": str(network)})
 
     async def ensure(self, ctx: Context, resource: Resource, desired: Nic) -> None:
         await ctx.settled(parse_id(subnet_of(resource)).parent)

@@ -1,0 +1,359 @@
+"""What AKS fills in, and what it refuses, before anything is stored.
+
+https://learn.microsoft.com/rest/api/aks/managed-clusters/create-or-update
+"""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sorairo.engine.errors import ArmError, not_implemented
+from sorairo.engine.ids import ResourceId, parse_id
+from sorairo.engine.types import Admission, Document, Reader
+from sorairo.providers.microsoft_containerservice import names, versions
+from sorairo.providers.principals import Principals
+
+POOL_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
+CLUSTER_NAME = re.compile(r"[a-zA-Z0-9]([-_a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
+DEFAULT_SIZE = "Standard_D2s_v3"
+CLUSTER = "Microsoft.ContainerService/managedClusters"
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What this machine can carry. `memory_bytes` None: nodes are hollow and cost next to nothing."""
+
+    memory_bytes: int | None
+    overcommit: float = 4.0
+    """Sum of nodes' memory over the machine's: a VM's memory is a limit, and an idle node uses little of it."""
+    nodes: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of virtual machine sizes, what AKS asks: (CPUs, bytes of memory) by lower-case name."""
+
+    known: dict[str, tuple[int, int]]
+
+
+class ClusterAdmission:
+    def __init__(self, principals: Principals, sizes: dict[str, tuple[int, int]], capacity: Capacity) -> None:
+        self._principals = principals
+        self._sizes = sizes
+        self._capacity = capacity
+
+    async def __call__(self, admission: Admission) -> None:
+        body, properties = admission.body, admission.body["properties"]
+        old = admission.existing
+        self._busy(admission)
+        if not CLUSTER_NAME.fullmatch(admission.id.name):
+            raise ArmError(
+                "InvalidParameter",
+                f"The name '{admission.id.name}' of the managed cluster is invalid: 1 to 63 letters, digits, '-' and "
+                "'_', beginning and ending with a letter or digit.",
+                target="name",
+            )
+        body["sku"] = {"name": "Base", "tier": "Free", **(body.get("sku") or {})}
+        version = versions.resolve(str(properties.get("kubernetesVersion") or ""), body["location"])
+        if old and not properties.get("kubernetesVersion"):
+            version = old.properties["currentKubernetesVersion"]
+        if old and version != old.properties["currentKubernetesVersion"]:
+            raise not_implemented("upgrading a cluster's Kubernetes version")
+        properties["kubernetesVersion"] = properties.get("kubernetesVersion") or ".".join(version.split(".")[:2])
+        properties["currentKubernetesVersion"] = version
+        properties.setdefault("dnsPrefix", admission.id.name.lower())
+        properties.setdefault("enableRBAC", True)
+        properties.setdefault("supportPlan", "KubernetesOfficial")
+        properties["nodeResourceGroup"] = properties.get("nodeResourceGroup") or names.node_group_name(
+            admission.id, body["location"]
+        )
+        self._identity(admission)
+        self._unchangeable(admission)
+        await self._network(admission)
+        await self._pools(admission, version)
+        await self._group(admission)
+        await self._memory(admission)
+
+    def _busy(self, admission: Admission) -> None:
+        old = admission.existing
+        if old and not old.settled:
+            doing = {"Creating": "create", "Updating": "update", "Deleting": "delete"}.get(
+                old.provisioning_state, "update"
+            )
+            raise ArmError(
+                "OperationNotAllowed",
+                f"Operation is not allowed because there's an in progress {doing} managed cluster operation on the "
+                f"managed cluster {old.rid.name} started at {old.changed_at:.0f}. Please wait for it to finish before "
+                "starting a new operation. See https://aka.ms/aks-pending-operation for more details",
+                status=409,
+            )
+
+    def _identity(self, admission: Admission) -> None:
+        body, properties = admission.body, admission.body["properties"]
+        profile = properties.get("servicePrincipalProfile") or {}
+        client, secret = profile.get("clientId"), profile.pop("secret", None)
+        if client and client.lower() != "msi":
+            secret = secret or (admission.existing.private.get("secret") if admission.existing else None)
+            if not secret:
+                raise ArmError(
+                    "ServicePrincipalProfileMissingSecret",
+                    "servicePrincipalProfile.secret is required when servicePrincipalProfile.clientId is given.",
+                    target="servicePrincipalProfile.secret",
+                )
+            try:
+                self._principals.check_secret(client, secret)
+            except Exception as e:
+                raise ArmError(
+                    "ServicePrincipalValidationClientError",
+                    f"The credentials in ServicePrincipalProfile were invalid. Please see "
+                    f"https://aka.ms/aks-sp-help for more details. (Details: {e})",
+                    target="servicePrincipalProfile",
+                ) from None
+            admission.private["secret"] = secret
+            properties["servicePrincipalProfile"] = {"clientId": client}
+            return
+        identity = body.get("identity") or {"type": "SystemAssigned"}
+        if str(identity.get("type", "")).lower() == "none":
+            raise ArmError(
+                "ServicePrincipalProfileMissing",
+                "The cluster needs an identity (SystemAssigned or UserAssigned), or a servicePrincipalProfile.",
+                target="identity",
+            )
+        body["identity"] = {k: v for k, v in identity.items() if k not in ("principalId", "tenantId")}
+        properties["servicePrincipalProfile"] = {"clientId": "msi"}
+
+    def _unchangeable(self, admission: Admission) -> None:
+        if admission.existing is None:
+            return
+        old, new = admission.existing.properties, admission.body["properties"]
+        for key in ("dnsPrefix", "nodeResourceGroup"):
+            if old.get(key) != new.get(key):
+                raise ArmError(
+                    "PropertyChangeNotAllowed",
+                    f"Changing property 'properties.{key}' is not allowed.",
+                    target=f"properties.{key}",
+                )
+
+    async def _network(self, admission: Admission) -> None:
+        properties = admission.body["properties"]
+        old = admission.existing.properties["networkProfile"] if admission.existing else {}
+        given = {k: v for k, v in (properties.get("networkProfile") or {}).items() if v not in (None, "", [])}
+        profile: Document = {**old, **given}
+        plugin = str(profile.setdefault("networkPlugin", "azure")).lower()
+        if plugin != "azure":
+            raise not_implemented(f"networkPlugin '{plugin}' (azure is)")
+        if profile.get("networkPluginMode"):
+            raise not_implemented(f"networkPluginMode '{profile['networkPluginMode']}'")
+        if str(profile.get("networkPolicy") or "none").lower() != "none":
+            raise not_implemented(f"networkPolicy '{profile['networkPolicy']}'")
+        if str(profile.get("outboundType") or "loadBalancer") != "loadBalancer":
+            raise not_implemented(f"outboundType '{profile['outboundType']}'")
+        profile.setdefault("networkPolicy", "none")
+        profile.setdefault("networkDataplane", "azure")
+        profile.setdefault("loadBalancerSku", "standard")
+        profile.setdefault("outboundType", "loadBalancer")
+        profile.setdefault("serviceCidr", "10.0.0.0/16")
+        service = _cidr(profile["serviceCidr"], "networkProfile.serviceCidr")
+        if service.prefixlen < 12:
+            raise ArmError(
+                "InvalidServiceCidr", f"Service CIDR {service} is too large: /12 is the largest.", target="serviceCidr"
+            )
+        profile.setdefault("dnsServiceIP", str(service.network_address + 10))
+        dns = ipaddress.ip_address(profile["dnsServiceIP"])
+        if dns not in service or dns == service.network_address + 1:
+            raise ArmError(
+                "DNSServiceIPNotInServiceCidr",
+                f"DNS service IP {dns} must be within the service CIDR {service}, and not its first address.",
+                target="networkProfile.dnsServiceIP",
+            )
+        for prefix in await self._subnet_prefixes(admission):
+            if service.overlaps(prefix):
+                raise ArmError(
+                    "ServiceCidrOverlapExistingSubnetsCidr",
+                    f"The specified service CIDR {service} is conflicted with an existing subnet CIDR {prefix}. Please "
+                    "choose another with --service-cidr.",
+                    target="networkProfile.serviceCIDR",
+                )
+        profile["serviceCidrs"], profile["ipFamilies"] = [str(service)], ["IPv4"]
+        properties["networkProfile"] = profile
+
+    async def _subnet_prefixes(self, admission: Admission) -> list[ipaddress.IPv4Network]:
+        found = []
+        for pool in names.pools(admission.body):
+            if subnet_id := pool.get("vnetSubnetID"):
+                found.append(await subnet_prefix(admission.reader, subnet_id))
+        return found or [ipaddress.IPv4Network("10.224.0.0/16")]
+
+    async def _pools(self, admission: Admission, version: str) -> None:
+        properties = admission.body["properties"]
+        given = properties.get("agentPoolProfiles") or []
+        if not given:
+            raise ArmError(
+                "InvalidParameter", "agentPoolProfiles must hold at least one pool.", target="agentPoolProfiles"
+            )
+        old = {p["name"]: p for p in names.pools(admission.existing)} if admission.existing else {}
+        seen = set()
+        for pool in given:
+            name = str(pool.get("name", ""))
+            if not POOL_NAME.fullmatch(name):
+                raise ArmError(
+                    "InvalidParameter",
+                    f"The value of parameter agentPoolProfile.name is invalid: '{name}' must be 1 to 12 lower-case "
+                    "letters and digits, beginning with a letter.",
+                    target="agentPoolProfile.name",
+                )
+            if name in seen:
+                raise ArmError("InvalidParameter", f"There are two agent pools '{name}'.", target="agentPoolProfiles")
+            seen.add(name)
+            self._pool(admission.body["location"], pool, old.get(name), version)
+        if not any(p["mode"] == "System" and p["count"] > 0 for p in given):
+            raise ArmError(
+                "OperationNotAllowed" if admission.existing else "InvalidParameter",
+                "There has to be at least one System agent pool with at least one node: https://aka.ms/aks/system-pool",
+                target="agentPoolProfiles",
+            )
+        await self._subnet_room(admission)
+
+    def _pool(self, location: str, pool: Document, old: Document | None, version: str) -> None:
+        for key in ("provisioningState", "powerState", "nodeImageVersion", "eTag"):
+            pool.pop(key, None)
+        for key, value in (old or {}).items():
+            pool.setdefault(key, copy.deepcopy(value))
+        defaults: dict[str, Any] = {
+            "count": 1, "mode": "User", "osType": "Linux", "osSKU": "Ubuntu", "type": "VirtualMachineScaleSets",
+            "maxPods": 30, "enableAutoScaling": False, "enableNodePublicIP": False, "osDiskSizeGB": 128,
+            "osDiskType": "Managed", "kubeletDiskType": "OS", "scaleDownMode": "Delete",
+            "upgradeSettings": {"maxSurge": "10%"},
+        }  # fmt: skip
+        for key, value in defaults.items():
+            if pool.get(key) in (None, ""):
+                pool[key] = value
+        pool["vmSize"] = pool.get("vmSize") or DEFAULT_SIZE
+        if pool["vmSize"].lower() not in self._sizes:
+            raise ArmError(
+                "BadRequest",
+                f"The VM size of {pool['vmSize']} is not allowed in your subscription in location '{location}'. "
+                "`az vm list-sizes` lists those that are. For more details, please visit "
+                "https://aka.ms/cpu-quota",
+                target="agentPoolProfile.vmSize",
+            )
+        if old and old["vmSize"].lower() != pool["vmSize"].lower():
+            raise ArmError(
+                "PropertyChangeNotAllowed",
+                "Changing property 'properties.vmSize' is not allowed.",
+                target="properties.vmSize",
+            )
+        if self._sizes[pool["vmSize"].lower()][0] < 2 and pool["mode"] == "System":
+            raise ArmError(
+                "SystemPoolSkuTooLow",
+                f"The VM SKU chosen for this system pool '{pool['vmSize']}' does not have enough CPUs: at least 2.",
+                target="agentPoolProfile.vmSize",
+            )
+        if str(pool["osType"]).lower() != "linux":
+            raise not_implemented(f"osType '{pool['osType']}'")
+        if pool["enableAutoScaling"]:
+            raise not_implemented("the cluster autoscaler (enableAutoScaling)")
+        if not isinstance(pool["count"], int) or not 0 <= pool["count"] <= 1000:
+            raise ArmError(
+                "InvalidParameter",
+                f"The value of parameter agentPoolProfile.count is invalid: {pool['count']} is not 0 to 1000.",
+                target="agentPoolProfile.count",
+            )
+        if not 10 <= int(pool["maxPods"]) <= 250:
+            raise ArmError(
+                "InvalidParameter",
+                f"The value of parameter agentPoolProfile.maxPods is invalid: {pool['maxPods']} is not 10 to 250.",
+                target="agentPoolProfile.maxPods",
+            )
+        for taint in pool.get("nodeTaints") or []:
+            if not re.fullmatch(r"[^=:]+(=[^=:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)", taint):
+                raise ArmError(
+                    "InvalidParameter",
+                    f"Taint '{taint}' is invalid: it must be key=value:NoSchedule, PreferNoSchedule or NoExecute.",
+                    target="agentPoolProfile.nodeTaints",
+                )
+        asked = str(pool.get("orchestratorVersion") or "")
+        pool["currentOrchestratorVersion"] = versions.resolve(asked, location) if asked else version
+        pool["orchestratorVersion"] = asked or ".".join(version.split(".")[:2])
+
+    async def _subnet_room(self, admission: Admission) -> None:
+        """Every node takes its own address and one for each pod it may run."""
+        need: dict[str, int] = {}
+        for pool in names.pools(admission.body):
+            if subnet_id := pool.get("vnetSubnetID"):
+                need[subnet_id] = need.get(subnet_id, 0) + pool["count"] * (1 + pool["maxPods"])
+        for subnet_id, count in need.items():
+            prefix = await subnet_prefix(admission.reader, subnet_id)
+            if prefix.num_addresses - 5 < count:
+                raise ArmError(
+                    "InsufficientSubnetSize",
+                    f"Pre-allocated IPs {count} exceeds IPs available {prefix.num_addresses - 5} in Subnet Cidr "
+                    f"{prefix}, Subnet Name {parse_id(subnet_id).name}. With Azure CNI they are "
+                    "(maxPods + 1) for each node: http://aka.ms/aks/insufficientsubnetsize",
+                    target="networkProfile.serviceCIDR",
+                )
+
+    async def _group(self, admission: Admission) -> None:
+        """The node resource group is the cluster's own: nobody else's, and not there before it."""
+        name = admission.body["properties"]["nodeResourceGroup"]
+        group = await admission.reader.get(f"/subscriptions/{admission.id.subscription}/resourceGroups/{name}")
+        if group and (group.managed_by or "").lower() != admission.id.key:
+            raise ArmError(
+                "NodeResourceGroupAlreadyExists" if not group.deleting else "NodeResourceGroupBeingDeleted",
+                f"The node resource group '{name}' already exists and does not belong to this cluster. Choose another "
+                "with --node-resource-group, or wait if it is being deleted.",
+                status=409,
+                target="nodeResourceGroup",
+            )
+
+    async def _memory(self, admission: Admission) -> None:
+        if self._capacity.memory_bytes is None:
+            return
+        mine = self._bytes(names.pools(admission.body))
+        others = [c for c in await admission.reader.list(type=CLUSTER) if c.key != admission.id.key]
+        taken = sum(self._bytes(names.pools(c)) for c in others)
+        limit = int(self._capacity.memory_bytes * self._capacity.overcommit)
+        before = self._bytes(names.pools(admission.existing)) if admission.existing else 0
+        if mine > before and mine + taken > limit:
+            raise ArmError(
+                "AllocationFailed",
+                f"We do not have sufficient capacity for the requested VM sizes: the nodes would have "
+                f"{(mine + taken) / 2**30:.0f} GiB of memory, and this machine's "
+                f"{self._capacity.memory_bytes / 2**30:.0f} GiB may be promised {self._capacity.overcommit:g} times "
+                f"({limit / 2**30:.0f} GiB; {taken / 2**30:.0f} GiB is). Choose fewer nodes or a smaller VM size, or "
+                "delete a cluster; SORAIRO_MEMORY_OVERCOMMIT changes the factor.",
+                status=409,
+                target="agentPoolProfile.count",
+            )
+
+    def _bytes(self, pools: list[Document]) -> int:
+        return sum(p["count"] * self._sizes[p["vmSize"].lower()][1] for p in pools)
+
+
+def _cidr(text: Any, target: str) -> ipaddress.IPv4Network:
+    try:
+        return ipaddress.IPv4Network(text)
+    except ValueError as e:
+        raise ArmError("InvalidCidr", f"'{text}' is not a valid CIDR: {e}.", target=target) from None
+
+
+async def subnet_prefix(reader: Reader, subnet_id: str) -> ipaddress.IPv4Network:
+    """Raises AKS's errors when the subnet is not there."""
+    try:
+        rid: ResourceId = parse_id(subnet_id)
+    except ValueError as e:
+        raise ArmError("InvalidParameter", f"vnetSubnetID: {e}", target="agentPoolProfile.vnetSubnetID") from None
+    network = await reader.get(rid.parent)
+    for subnet in network.properties.get("subnets", []) if network else []:
+        if subnet["name"].lower() == rid.name.lower():
+            properties = subnet["properties"]
+            return ipaddress.IPv4Network(properties.get("addressPrefix") or properties["addressPrefixes"][0])
+    raise ArmError(
+        "VnetSubnetNotFound" if network else "VirtualNetworkNotFound",
+        f"The subnet '{subnet_id}' is not found. Create it first, with `az network vnet subnet create`.",
+        target="agentPoolProfile.vnetSubnetID",
+    )

@@ -1,0 +1,174 @@
+"""What a cluster is composed of in its node resource group, as the ARM documents that AKS would put there.
+
+https://learn.microsoft.com/azure/aks/concepts-clusters-workloads#node-resource-group
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sorairo.engine.types import Document, Resource
+from sorairo.providers.microsoft_containerservice.names import Names, names, pools
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A resource to be put: `needs` are ids of parts that must have settled before."""
+
+    id: str
+    body: Document
+    needs: tuple[str, ...] = ()
+    private: Document = field(default_factory=dict)
+
+
+def parts(cluster: Resource, custom_data: dict[str, str], secrets: dict[str, Document]) -> list[Part]:
+    """In order of need. `custom_data` and `secrets` (files of instances to come, by host name) by pool name."""
+    it = names(cluster)
+    location = cluster.body["location"]
+    tags = {"aks-managed-cluster-name": cluster.rid.name, "aks-managed-cluster-rg": cluster.rid.resource_group}
+    common: Document = {"location": location, "tags": tags}
+    group = Part(it.group, {**common})
+    security = Part(it.security_group, {**common, "properties": {"securityRules": []}}, (it.group,))
+    routes = Part(it.route_table, {**common, "properties": {"routes": []}}, (it.group,))
+    address = Part(
+        it.public_ip,
+        {
+            **common,
+            "sku": {"name": "Standard", "tier": "Regional"},
+            "properties": {
+                "publicIPAllocationMethod": "Static",
+                "publicIPAddressVersion": "IPv4",
+                "idleTimeoutInMinutes": 30,
+            },
+        },
+        (it.group,),
+    )
+    identity = Part(it.kubelet_identity, {**common, "properties": {}}, (it.group,))
+    found = [group, security, routes, address, identity]
+    if it.network.lower().startswith(it.group.lower() + "/"):
+        found.append(_network(it, common))
+    found.append(_load_balancer(it, common))
+    for pool in pools(cluster):
+        name = pool["name"]
+        found.append(_scale_set(cluster, it, pool, common, custom_data[name], secrets.get(name, {})))
+    return found
+
+
+def _network(it: Names, common: Document) -> Part:
+    subnet = {
+        "name": it.subnet.rsplit("/", 1)[1],
+        "properties": {
+            "addressPrefix": "10.224.0.0/16",
+            "networkSecurityGroup": {"id": it.security_group},
+            "routeTable": {"id": it.route_table},
+        },
+    }
+    properties = {"addressSpace": {"addressPrefixes": ["10.224.0.0/12"]}, "subnets": [subnet]}
+    return Part(it.network, {**common, "properties": properties}, (it.group, it.security_group, it.route_table))
+
+
+def _load_balancer(it: Names, common: Document) -> Part:
+    """The cluster's load balancer, with its outbound rule."""
+    frontend = it.public_ip.rsplit("/", 1)[1]
+    properties = {
+        "frontendIPConfigurations": [
+            {
+                "name": frontend,
+                "properties": {
+                    "privateIPAllocationMethod": "Dynamic",
+                    "publicIPAddress": {"id": it.public_ip},
+                },
+            }
+        ],
+        "backendAddressPools": [
+            {"name": "aksOutboundBackendPool", "properties": {}},
+            {"name": "kubernetes", "properties": {}},
+        ],
+        "outboundRules": [
+            {
+                "name": "aksOutboundRule",
+                "properties": {
+                    "protocol": "All",
+                    "allocatedOutboundPorts": 0,
+                    "idleTimeoutInMinutes": 30,
+                    "enableTcpReset": True,
+                    "frontendIPConfigurations": [{"id": f"{it.load_balancer}/frontendIPConfigurations/{frontend}"}],
+                    "backendAddressPool": {"id": f"{it.load_balancer}/backendAddressPools/aksOutboundBackendPool"},
+                },
+            }
+        ],
+    }
+    body = {**common, "sku": {"name": "Standard", "tier": "Regional"}, "properties": properties}
+    return Part(it.load_balancer, body, (it.group, it.public_ip))
+
+
+def _scale_set(
+    cluster: Resource, it: Names, pool: Document, common: Document, custom_data: str, secrets: Document
+) -> Part:
+    id = it.scale_set(pool["name"])
+    name = id.rsplit("/", 1)[1]
+    balancer = f"{it.load_balancer}/backendAddressPools"
+    ips: list[Document] = [
+        {
+            "name": f"ipconfig{n + 1}",
+            "properties": {
+                "primary": n == 0,
+                "subnet": {"id": pool.get("vnetSubnetID") or it.subnet},
+                "privateIPAddressVersion": "IPv4",
+                **(
+                    {
+                        "loadBalancerBackendAddressPools": [
+                            {"id": f"{balancer}/aksOutboundBackendPool"},
+                            {"id": f"{balancer}/kubernetes"},
+                        ]
+                    }
+                    if n == 0
+                    else {}
+                ),
+            },
+        }
+        for n in range(1 + int(pool["maxPods"]))
+    ]
+    nic = {
+        "name": name,
+        "properties": {
+            "primary": True,
+            "enableIPForwarding": True,
+            "networkSecurityGroup": {"id": it.security_group},
+            "ipConfigurations": ips,
+        },
+    }
+    profile: Document = {
+        "osProfile": {
+            "computerNamePrefix": name,
+            "adminUsername": "azureuser",
+            "linuxConfiguration": {"disablePasswordAuthentication": True},
+        },
+        "storageProfile": {
+            "imageReference": {"id": f"/CommunityGalleries/sorairo/Images/node-{pool['currentOrchestratorVersion']}"},
+            "osDisk": {"osType": "Linux", "createOption": "FromImage", "diskSizeGB": pool["osDiskSizeGB"]},
+        },
+        "networkProfile": {"networkInterfaceConfigurations": [nic]},
+    }
+    tags = {
+        **common["tags"],
+        "aks-managed-poolName": pool["name"],
+        "aks-managed-orchestrator": f"Kubernetes:{pool['currentOrchestratorVersion']}",
+        **(pool.get("tags") or {}),
+    }
+    stopped = cluster.private.get("stopped")
+    body: Document = {
+        **common,
+        "tags": tags,
+        "sku": {"name": pool["vmSize"], "tier": "Standard", "capacity": 0 if stopped else pool["count"]},
+        "identity": {"type": "UserAssigned", "userAssignedIdentities": {it.kubelet_identity: {}}},
+        "properties": {"virtualMachineProfile": profile, "upgradePolicy": {"mode": "Manual"}},
+    }
+    if zones := pool.get("availabilityZones"):
+        body["zones"] = zones
+    private: dict[str, Any] = {"customData": custom_data}
+    if secrets:
+        private["instanceSecrets"] = secrets
+    needs = (it.group, it.load_balancer, it.kubelet_identity, it.network)
+    return Part(id, body, needs, private)

@@ -1,0 +1,182 @@
+"""The managed control plane as a machine: which programs, with which flags and files.
+
+Flags: https://kubernetes.io/docs/reference/command-line-tools-reference/ and https://etcd.io/docs/v3.6/op-guide/configuration/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sorairo.drivers.protocols import File, Machine, Service
+from sorairo.engine.ids import host_name
+from sorairo.engine.types import Resource
+from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
+
+GO = {"GOGC": "40"}
+"""Collect garbage earlier: 50 MB less for a whole cluster, and no slower start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an API server is reached, and the ports its neighbours use on loopback beside it."""
+
+    address: str
+    port: int
+    etcd_port: int
+    etcd_peer_port: int
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}:{self.port}" if self.port != 443 else f"https://{self.address}"
+
+
+def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: str | None) -> Machine:
+    """The control plane's machine. `namespace`: its own network namespace, or None on the host's loopback."""
+    id = host_name(cluster.id)
+    pki: Mapping[str, str] = cluster.private["pki"]
+    minor = "-".join(version.split(".")[:2])
+    kubernetes = f"/opt/sorairo/kubernetes-{minor}/kubernetes"
+    files = {f"pki/{name}": File(text.encode(), 0o600) for name, text in pki.items() if name != "ca.key"}
+    files["pki/ca.key"] = File(pki["ca.key"].encode(), 0o600)  # The controller manager signs CSRs with it.
+    for user in ("controller-manager", "scheduler"):
+        files[f"{user}.kubeconfig"] = File(
+            kubeconfig(
+                server=f"https://127.0.0.1:{endpoint.port}" if namespace is None else endpoint.url,
+                ca=pki["ca.crt"],
+                user=user,
+                cert=pki[f"{user}.crt"],
+                key=pki[f"{user}.key"],
+            ).encode(),
+            0o600,
+        )
+    return Machine(
+        id=id,
+        owner=cluster.id,
+        services=(
+            _etcd(endpoint),
+            _apiserver(kubernetes, cluster, endpoint, loopback=namespace is None),
+            _controller_manager(kubernetes, cluster),
+            _scheduler(kubernetes),
+        ),
+        files=files,
+        namespace=namespace,
+        hostname=None,
+    )
+
+
+def _etcd(endpoint: Endpoint) -> Service:
+    client, peer = f"https://127.0.0.1:{endpoint.etcd_port}", f"https://127.0.0.1:{endpoint.etcd_peer_port}"
+    return Service(
+        "etcd",
+        (
+            "/opt/sorairo/bin/etcd",
+            "--name=default",
+            "--data-dir=etcd",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--client-cert-auth",
+            "--cert-file=pki/etcd.crt",
+            "--key-file=pki/etcd.key",
+            "--trusted-ca-file=pki/etcd-ca.crt",
+            "--peer-client-cert-auth",
+            "--peer-cert-file=pki/etcd.crt",
+            "--peer-key-file=pki/etcd.key",
+            "--peer-trusted-ca-file=pki/etcd-ca.crt",
+            "--log-level=warn",
+        ),
+        env=GO,
+    )
+
+
+def _apiserver(kubernetes: str, cluster: Resource, endpoint: Endpoint, *, loopback: bool) -> Service:
+    network = cluster.properties["networkProfile"]
+    advertise = (
+        # Nobody inside a hollow cluster dials the API server, and an address on loopback is refused.
+        ["--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none"]
+        if loopback
+        else [f"--advertise-address={endpoint.address}"]
+    )
+    return Service(
+        "kube-apiserver",
+        (
+            kubernetes,
+            "kube-apiserver",
+            f"--bind-address={endpoint.address}",
+            f"--secure-port={endpoint.port}",
+            *advertise,
+            f"--etcd-servers=https://127.0.0.1:{endpoint.etcd_port}",
+            "--etcd-cafile=pki/etcd-ca.crt",
+            "--etcd-certfile=pki/apiserver-etcd-client.crt",
+            "--etcd-keyfile=pki/apiserver-etcd-client.key",
+            f"--service-cluster-ip-range={network['serviceCidr']}",
+            "--tls-cert-file=pki/apiserver.crt",
+            "--tls-private-key-file=pki/apiserver.key",
+            "--client-ca-file=pki/ca.crt",
+            f"--service-account-issuer=https://{cluster.private['fqdn']}",
+            f"--service-account-jwks-uri=https://{cluster.private['fqdn']}/openid/v1/jwks",
+            "--service-account-key-file=pki/sa.crt",
+            "--service-account-signing-key-file=pki/sa.key",
+            "--authorization-mode=Node,RBAC",
+            "--anonymous-auth=false",
+            "--enable-admission-plugins=NodeRestriction",
+            "--enable-bootstrap-token-auth",
+            "--enable-aggregator-routing",
+            "--kubelet-client-certificate=pki/apiserver-kubelet-client.crt",
+            "--kubelet-client-key=pki/apiserver-kubelet-client.key",
+            "--kubelet-preferred-address-types=InternalIP",
+            "--proxy-client-cert-file=pki/front-proxy-client.crt",
+            "--proxy-client-key-file=pki/front-proxy-client.key",
+            "--requestheader-client-ca-file=pki/front-proxy-ca.crt",
+            "--requestheader-allowed-names=aggregator",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-username-headers=X-Remote-User",
+            "--allow-privileged",
+            "--profiling=false",
+        ),
+        env=GO,
+    )
+
+
+def _controller_manager(kubernetes: str, cluster: Resource) -> Service:
+    return Service(
+        "kube-controller-manager",
+        (
+            kubernetes,
+            "kube-controller-manager",
+            "--kubeconfig=controller-manager.kubeconfig",
+            "--service-account-private-key-file=pki/sa.key",
+            "--root-ca-file=pki/ca.crt",
+            "--cluster-signing-cert-file=pki/ca.crt",
+            "--cluster-signing-key-file=pki/ca.key",
+            f"--cluster-name={cluster.rid.name}",
+            "--use-service-account-credentials",
+            "--leader-elect=false",
+            "--secure-port=0",
+            # It makes an account and a token for each controller first: with the default 20 requests/s the
+            # `default` service account, without which no pod is admitted, comes four seconds later.
+            "--kube-api-qps=2000",
+            "--kube-api-burst=2000",
+            "--profiling=false",
+        ),
+        env=GO,
+    )
+
+
+def _scheduler(kubernetes: str) -> Service:
+    return Service(
+        "kube-scheduler",
+        (
+            kubernetes,
+            "kube-scheduler",
+            "--kubeconfig=scheduler.kubeconfig",
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--profiling=false",
+        ),
+        env=GO,
+    )
