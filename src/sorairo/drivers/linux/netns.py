@@ -24,7 +24,7 @@ _MS_BIND = 4096
 _MNT_DETACH = 2
 _SIOCGIFFLAGS = 0x8913
 _SIOCGIFADDR = 0x8915
-_IFF_UP_RUNNING = 0x1 | 0x40
+_IFF_UP = 0x1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -118,9 +118,9 @@ def has_link(name: str) -> bool:
 
 
 def link_up(name: str) -> bool:
-    """Up, and so is its other end."""
+    """Whether this end is set up. (Whether it has a carrier the kernel says too, but up to a second later.)"""
     flags = _ioctl(_SIOCGIFFLAGS, name)
-    return flags is not None and struct.unpack_from("H", flags, 16)[0] & _IFF_UP_RUNNING == _IFF_UP_RUNNING
+    return flags is not None and bool(struct.unpack_from("H", flags, 16)[0] & _IFF_UP)
 
 
 def address_of(link: str) -> str | None:
