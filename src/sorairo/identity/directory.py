@@ -101,6 +101,10 @@ class Directory:
             raise LookupError("the directory has no tenant yet")
         return self._tenant
 
+    @property
+    def tenant_id(self) -> str:
+        return str(self.tenant["tenantId"])
+
     def is_tenant(self, name: str) -> bool:
         """Whether a tenant's id or domain, as clients write it in a path, is ours."""
         tenant = self.tenant
@@ -201,6 +205,12 @@ class Directory:
                 tx.delete_note(MANAGED, principal.resource_id.lower())
 
         await self._store.transact(work)
+
+    async def remove_managed_identity(self, resource_id: str) -> None:
+        """Forget a resource's identity; nothing happens when it has none."""
+        principal = self.managed_identity(resource_id)
+        if principal is not None:
+            await self.remove_principal(principal.object_id)
 
     async def add_secret(self, client_id: str, secret: Secret | None = None) -> Secret:
         """One more secret for an application. Raises LookupError when there is no such application."""

@@ -1,0 +1,188 @@
+"""The state directory: everything sorairo keeps, and the agreement between the command line and the daemon.
+
+    config.json          what `up` was asked for: host, port, substrate; read by the daemon
+    state.db             the store
+    credentials.json     how the administrator signs in (0600)
+    identity/            the keys tokens are signed with (0600)
+    tls/                 our certificate authority, the server's certificate, the bundle clients trust
+    logs/                sorairo.log (rotated), sorairo.out (what was printed before logging stood)
+    daemon.lock          held by the daemon while it lives; says who it is
+    bin/                 what `sorairo env` puts on PATH
+    azure/               the Azure CLI's configuration
+    machines/ …          what the drivers keep
+
+The daemon is `python -m sorairo.main --state DIR`. It takes `hold_daemon` before anything else (a second one ends
+with exit code 3), serves https on `config.host:config.port`, and ends cleanly on SIGTERM, leaving clusters running.
+With `--stop` it also ends every process of theirs but keeps their data, with `--purge` it removes them, and all
+the host objects that are ours, whether the store knows them or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ALREADY_RUNNING = 3
+"""Exit code of a daemon that finds another one at work."""
+PORT = 8443
+"""Tried first; whatever is chosen stays, since clients remember it."""
+
+
+def default_state() -> Path:
+    """`$SORAIRO_STATE`, or /var/lib/sorairo for root, or a folder of the user's own."""
+    if told := os.environ.get("SORAIRO_STATE"):
+        return Path(told).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/sorairo")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "sorairo"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    port: int
+    substrate: str
+    """`linux` or `hollow`."""
+    host: str = "127.0.0.1"
+
+    @property
+    def endpoint(self) -> str:
+        return f"https://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A daemon that is alive."""
+
+    pid: int
+    started_at: float
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    root: Path
+
+    @property
+    def database(self) -> str:
+        """The store's URL."""
+        return f"sqlite:///{self.root / 'state.db'}"
+
+    @property
+    def credentials(self) -> Path:
+        return self.root / "credentials.json"
+
+    @property
+    def signing_keys(self) -> Path:
+        return self.root / "identity" / "signing-keys.json"
+
+    @property
+    def tls(self) -> Path:
+        return self.root / "tls"
+
+    @property
+    def ca(self) -> Path:
+        """Our authority's certificate alone."""
+        return self.tls / "ca.pem"
+
+    @property
+    def bundle(self) -> Path:
+        """The public authorities and ours: what clients are told to trust."""
+        return self.tls / "bundle.pem"
+
+    @property
+    def server_certificate(self) -> Path:
+        return self.tls / "server.pem"
+
+    @property
+    def server_key(self) -> Path:
+        return self.tls / "server.key"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "logs" / "sorairo.log"
+
+    @property
+    def output(self) -> Path:
+        return self.root / "logs" / "sorairo.out"
+
+    @property
+    def bin(self) -> Path:
+        return self.root / "bin"
+
+    @property
+    def azure(self) -> Path:
+        return self.root / "azure"
+
+    def make(self) -> None:
+        """The directory itself, for its owner alone: it holds keys and secrets."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o700)
+        self.log.parent.mkdir(exist_ok=True)
+
+    def config(self) -> Config | None:
+        """None before the first `up`. Raises ValueError when the file is damaged."""
+        try:
+            found = json.loads((self.root / "config.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        try:
+            return Config(int(found["port"]), str(found["substrate"]), str(found.get("host", "127.0.0.1")))
+        except (KeyError, TypeError, ValueError) as cause:
+            raise ValueError(f"{self.root / 'config.json'} is damaged: {cause!r}") from cause
+
+    def write_config(self, config: Config) -> None:
+        beside = self.root / ".config.json"
+        beside.write_text(json.dumps(asdict(config), indent=2) + "\n")
+        beside.replace(self.root / "config.json")
+
+    # --- one daemon ------------------------------------------------------------------------------------
+
+    def hold_daemon(self, version: str) -> int:
+        """Become the daemon of this state directory until the process ends (whichever way it ends, the kernel lets
+        the lock go). Returns the descriptor to keep open. Ends the process with `ALREADY_RUNNING` otherwise."""
+        descriptor = os.open(self.root / "daemon.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another sorairo is at work in {self.root}", file=sys.stderr)
+            sys.exit(ALREADY_RUNNING)
+        os.ftruncate(descriptor, 0)
+        who: dict[str, Any] = {"pid": os.getpid(), "startedAt": time.time(), "version": version}
+        os.pwrite(descriptor, json.dumps(who).encode(), 0)
+        return descriptor
+
+    def daemon(self) -> Daemon | None:
+        """Who holds this state directory now."""
+        try:
+            descriptor = os.open(self.root / "daemon.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            try:
+                found = json.loads(os.read(descriptor, 4096))
+                return Daemon(found["pid"], found["startedAt"], found["version"])
+            except (ValueError, KeyError):
+                return Daemon(0, time.time(), "")  # it has just taken the lock
+        finally:
+            os.close(descriptor)
+        return None
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """One `up` or `down` at a time."""
+        descriptor = os.open(self.root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
