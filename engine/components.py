@@ -25,6 +25,11 @@ _COMPONENT_BASE = tuple(
 )
 _CONTAINERD = ("github.com/containerd/containerd/v2/version.Version=v{version}",)
 _CONTAINERD_TAGS = ("no_btrfs", "no_devmapper", "no_zfs", "no_rdt", "no_tracing", "urfave_cli_no_docs")
+_METRICS_SERVER = (
+    "k8s.io/client-go/pkg/version.gitVersion=v{version}",
+    "k8s.io/client-go/pkg/version.gitCommit=",
+    "k8s.io/client-go/pkg/version.buildDate={released}",
+)
 _CNI = ("github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=v{version}",)
 
 
@@ -123,7 +128,7 @@ PROGRAMS = (
             "sigs.k8s.io/metrics-server/cmd/metrics-server",
             "bin/metrics-server",
             ("grpcnotrace", "notest"),
-            tuple(variable for variable in _COMPONENT_BASE if "component-base" in variable),
+            _METRICS_SERVER,
         ),
     ),
     _go(

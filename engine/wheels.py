@@ -141,7 +141,7 @@ def write(distribution: Distribution, folder: Path) -> Path:
     target = folder / f"{distribution.package}-{distribution.version}-{distribution.tag}.whl"
     partial = target.with_suffix(".part")
     record = []
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, content in sorted(files.items()):
             data = content.read_bytes() if isinstance(content, Path) else content
             program = isinstance(content, Path) and bool(content.stat().st_mode & stat.S_IXUSR)
@@ -159,7 +159,7 @@ def _add(archive: zipfile.ZipFile, path: str, data: bytes, mode: int) -> None:
     entry.create_system = 3  # Unix: pip then honours the mode
     entry.external_attr = (stat.S_IFREG | mode) << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
-    archive.writestr(entry, data, compresslevel=9)
+    archive.writestr(entry, data)
 
 
 def link(packed: list[Distribution], python: Path) -> Path:
