@@ -9,8 +9,10 @@ killed half-way: the next call finishes the work. Failures raise `DriverError` w
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -28,13 +30,22 @@ class File:
 
     content: bytes
     mode: int = 0o600
+    restarts: tuple[str, ...] | None = None
+    """Services that read it only when they start, so have to be started anew when it changes. `None`: those whose
+    argv or env name the file or its directory, or every service if none does. `()`: whoever reads it watches it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One supervised process of a machine: restarted when it ends, its output kept in a rotated log."""
+    """One supervised process of a machine: restarted within about a second of its end, its output kept in a
+    rotated log.
+
+    A program of the engine is called by the path it has in a node, `/opt/sorairo/<folder>/<program>`, with
+    either isolation. It starts in `/` of a node, else in `Machines.root(id)`, so that relative paths name `files`.
+    """
 
     name: str
+    """Also the name of its log: letters, digits, `-`, `_`, and `.` but not first."""
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     wait_for: tuple[str, ...] = ()
@@ -66,12 +77,25 @@ class Machine:
     """Names of image stores to lay under /var/lib/containerd before the first start (node isolation)."""
 
 
+def digest(spec: Machine) -> str:
+    """What `MachineState.digest` shows once `spec` has been ensured: 32 hexadecimal digits, equal for equal specs."""
+
+    def plain(value: object) -> str:
+        if isinstance(value, bytes):
+            return hashlib.sha256(value).hexdigest()
+        raise TypeError(f"{type(value).__name__} in a machine's spec")
+
+    document = json.dumps(asdict(spec), sort_keys=True, default=plain)
+    return hashlib.sha256(document.encode()).hexdigest()[:32]
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A service as it is now."""
 
     service: str
     pid: int | None
+    """As the host numbers it; None while it is down or still waits for its `wait_for`."""
     running: bool
     restarts: int
     """How often the supervisor has started it, less one; -1 if never."""
@@ -82,7 +106,7 @@ class MachineState:
     id: str
     owner: str
     digest: str
-    """Digest of the spec the machine was last ensured with: differs from `digest(spec)` when it must change."""
+    """`digest(spec)` of the spec the machine was last ensured with, to its end; empty while that has not happened."""
     processes: tuple[Process, ...]
 
     @property
