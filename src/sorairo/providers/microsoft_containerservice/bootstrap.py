@@ -74,9 +74,13 @@ def kubelet_config(cluster: Resource, pool: Document, memory_bytes: int) -> Docu
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "providerID": "azure://{{ ds.meta_data.instance_id }}",
-        "registerWithTaints": [_taint(t) for t in pool.get("nodeTaints") or []],
+        "registerWithTaints": taints(pool),
         "logging": {"verbosity": 1},
     }
+
+
+def taints(pool: Document) -> list[Document]:
+    return [_taint(t) for t in pool.get("nodeTaints") or []]
 
 
 def _taint(text: str) -> Document:
@@ -127,7 +131,7 @@ def custom_data(cluster: Resource, pool: Document, endpoint: Endpoint, *, memory
     """Base64 `#cloud-config` for a pool's scale set. The same for all its instances, and without secrets but one:
     kube-proxy's certificate."""
     pki = cluster.private["pki"]
-    minor = "-".join(pool["currentOrchestratorVersion"].split(".")[:2])
+    minor = ".".join(pool["currentOrchestratorVersion"].split(".")[:2])
     kubernetes = f"/opt/sorairo/kubernetes-{minor}/kubernetes"
     labels = ",".join(f"{k}={v}" for k, v in node_labels(cluster, pool).items())
     proxy = {
@@ -203,3 +207,12 @@ def instance_secrets(cluster: Resource, endpoint: Endpoint, cert: str, key: str)
             server=endpoint.url, ca=cluster.private["pki"]["ca.crt"], user="kubelet", cert=cert, key=key
         ),
     }
+
+
+def host(scale_set: str, number: int) -> str:
+    """The host name of an instance to come: the scale set's name and six digits in base 36, as Azure numbers them."""
+    digits = ""
+    for _ in range(6):
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return scale_set.rsplit("/", 1)[1] + digits

@@ -35,7 +35,7 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
     """The control plane's machine. `namespace`: its own network namespace, or None on the host's loopback."""
     id = host_name(cluster.id)
     pki: Mapping[str, str] = cluster.private["pki"]
-    minor = "-".join(version.split(".")[:2])
+    minor = ".".join(version.split(".")[:2])
     kubernetes = f"/opt/sorairo/kubernetes-{minor}/kubernetes"
     files = {f"pki/{name}": File(text.encode(), 0o600) for name, text in pki.items() if name != "ca.key"}
     files["pki/ca.key"] = File(pki["ca.key"].encode(), 0o600)  # The controller manager signs CSRs with it.

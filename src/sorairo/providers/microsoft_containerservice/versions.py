@@ -52,8 +52,8 @@ def resolve(asked: str, location: str) -> str:
     raise ArmError(
         "K8sVersionNotSupported",
         f"Managed cluster version '{asked}' is not supported in location '{location}'. Please use "
-        f"[az aks get-versions] command to get the supported version list in this region: {', '.join(known.values())}. For more information, "
-        "please check https://aka.ms/supported-version-list",
+        "[az aks get-versions] command to get the supported version list in this region: "
+        f"{', '.join(known.values())}. For more information, please check https://aka.ms/supported-version-list",
         target="kubernetesVersion",
     )
 

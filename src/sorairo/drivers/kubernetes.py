@@ -1,0 +1,173 @@
+"""A Kubernetes API server as a driver sees it: JSON over HTTPS with a client certificate.
+
+Small on purpose: the control plane asks for a handful of paths, and a generated client costs 30 MB.
+https://kubernetes.io/docs/reference/using-api/api-concepts/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sorairo.drivers.protocols import DriverError
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where an API server is and who we are to it: PEM texts."""
+
+    url: str
+    ca: str
+    cert: str
+    key: str
+
+
+class NotReady(DriverError):
+    """The API server does not answer, or not yet."""
+
+
+class KubernetesApi:
+    """Connections are kept per cluster; `forget` lets them go."""
+
+    def __init__(self) -> None:
+        self._clients: dict[Access, httpx.AsyncClient] = {}
+
+    def _client(self, access: Access) -> httpx.AsyncClient:
+        client = self._clients.get(access)
+        if client is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(cadata=access.ca)
+            with tempfile.TemporaryDirectory(prefix="sorairo-") as folder:  # 0700; ssl takes files only
+                cert, key = Path(folder, "c"), Path(folder, "k")
+                cert.write_text(access.cert)
+                key.touch(0o600)
+                key.write_text(access.key)
+                context.load_cert_chain(cert, key)
+            client = self._clients[access] = httpx.AsyncClient(
+                base_url=access.url, verify=context, timeout=httpx.Timeout(30, connect=2), trust_env=False
+            )
+        return client
+
+    async def forget(self, access: Access) -> None:
+        client = self._clients.pop(access, None)
+        if client is not None:
+            await client.aclose()
+
+    async def close(self) -> None:
+        for access in list(self._clients):
+            await self.forget(access)
+
+    async def request(self, access: Access, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        try:
+            return await self._client(access).request(method, path, **kwargs)
+        except httpx.TransportError as e:
+            raise NotReady(f"{method} {access.url}{path}: {e or type(e).__name__}") from e
+
+    async def get(self, access: Access, path: str, **params: str) -> Object | None:
+        """None for 404. Raises NotReady, or DriverError with the API server's own message."""
+        response = await self.request(access, "GET", path, params=params)
+        if response.status_code == 404:
+            return None
+        return _checked(response)
+
+    async def apply(self, access: Access, path: str, obj: Object) -> Object:
+        """Server-side apply, as field manager `sorairo`."""
+        response = await self.request(
+            access,
+            "PATCH",
+            path,
+            params={"fieldManager": "sorairo", "force": "true"},
+            content=json.dumps(obj),
+            headers={"Content-Type": "application/apply-patch+yaml"},
+        )
+        return _checked(response)
+
+    async def delete(self, access: Access, path: str) -> None:
+        response = await self.request(access, "DELETE", path)
+        if response.status_code != 404:
+            _checked(response)
+
+    async def ready(self, access: Access, seconds: float) -> None:
+        """Wait until `/readyz` says ok. Raises NotReady with what it said last."""
+        deadline = time.monotonic() + seconds
+        said = "no answer"
+        while True:
+            try:
+                response = await self.request(access, "GET", "/readyz")
+                if response.status_code == 200:
+                    return
+                said = "; ".join(line for line in response.text.splitlines() if line.startswith("[-]")) or response.text
+            except NotReady as e:
+                said = str(e)
+            if time.monotonic() > deadline:
+                raise NotReady(f"the API server is not ready: {said}")
+            await asyncio.sleep(0.025)  # Nothing to wait on: the socket is not there before it listens.
+
+    async def watch(self, access: Access, path: str, *, seconds: float, **params: str) -> AsyncIterator[Object]:
+        """Events (`{"type", "object"}`) of a list path, beginning with what is there. Ends after `seconds`."""
+        params = {"watch": "1", "timeoutSeconds": str(max(1, int(seconds))), **params}
+        try:
+            timeout = httpx.Timeout(seconds + 5, connect=2)
+            async with self._client(access).stream("GET", path, params=params, timeout=timeout) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    _checked(response)
+                async for line in response.aiter_lines():
+                    if line:
+                        yield json.loads(line)
+        except httpx.TransportError as e:
+            raise NotReady(f"watch {path}: {e or type(e).__name__}") from e
+
+    async def until(
+        self,
+        access: Access,
+        path: str,
+        satisfied: Callable[[dict[str, Object]], bool],
+        *,
+        seconds: float,
+        **params: str,
+    ) -> bool:
+        """Watch a list until `satisfied(objects by name)`. False when the time is over first."""
+        objects: dict[str, Object] = {}
+        try:
+            async with asyncio.timeout(seconds):
+                async for event in self.watch(access, path, seconds=seconds, **params):
+                    obj = event["object"]
+                    name = obj.get("metadata", {}).get("name", "")
+                    if event["type"] == "DELETED":
+                        objects.pop(name, None)
+                    elif event["type"] in ("ADDED", "MODIFIED"):
+                        objects[name] = obj
+                    if satisfied(objects):
+                        return True
+        except TimeoutError:
+            pass
+        return False
+
+
+def _checked(response: httpx.Response) -> Object:
+    try:
+        body: Object = response.json()
+    except ValueError:
+        body = {"message": response.text}
+    if response.is_success:
+        return body
+    raise DriverError(
+        f"{response.request.method} {response.url.path}: {response.status_code} {body.get('message', '')}"
+    )
+
+
+def node_ready(node: Object) -> bool:
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)

@@ -1,0 +1,23 @@
+"""Microsoft.ContainerService: Kubernetes clusters."""
+
+from __future__ import annotations
+
+from sorairo.engine.types import Provider
+from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
+from sorairo.providers.microsoft_containerservice.clusters import cluster_types
+from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
+from sorairo.providers.microsoft_containerservice.substrate import Substrate
+from sorairo.providers.microsoft_containerservice.versions import list_versions
+from sorairo.providers.principals import Principals
+
+
+def provider(
+    substrate: Substrate, principals: Principals, sizes: dict[str, tuple[int, int]], capacity: Capacity
+) -> Provider:
+    """`sizes`: (CPUs, bytes of memory) of VM sizes by lower-case name, as Microsoft.Compute knows them."""
+    return Provider(
+        "Microsoft.ContainerService",
+        cluster_types(ClusterAdmission(principals, sizes, capacity), ClusterReconciler(substrate, principals, sizes)),
+        depends_on=("Microsoft.Network", "Microsoft.Compute", "Microsoft.ManagedIdentity", "Microsoft.Resources"),
+        routes=(("GET", "locations/{location}/kubernetesVersions", list_versions),),
+    )

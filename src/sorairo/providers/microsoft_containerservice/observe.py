@@ -1,0 +1,199 @@
+"""What a cluster is like now: its parts, its control plane, its nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sorairo.drivers.kubernetes import NotReady, node_ready
+from sorairo.drivers.protocols import Leg, Machine, digest
+from sorairo.engine.ids import host_name
+from sorairo.engine.types import Context, Document, Resource
+from sorairo.providers.microsoft_containerservice import addons, bootstrap, composition, controlplane, pki
+from sorairo.providers.microsoft_containerservice.composition import Part
+from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
+from sorairo.providers.microsoft_containerservice.names import names, pools
+from sorairo.providers.microsoft_containerservice.substrate import Substrate, access
+
+INSTANCE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    """Host name, and the Node's."""
+    instance: str
+    """Resource id of the scale set instance."""
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """Everything `plan` decides on. What could not be seen (API server down) is as if it were not there."""
+
+    decided: bool = False
+    """Keys, address and identity are chosen and stored."""
+    group: bool = False
+    parts: tuple[Part, ...] = ()
+    """All parts wanted, in order."""
+    wrong: frozenset[str] = frozenset()
+    """Ids of parts that are missing, different or not settled."""
+    surplus: tuple[str, ...] = ()
+    """Scale sets of pools that are no longer wanted."""
+    leg: bool = False
+    leg_wanted: Leg | None = None
+    machine: bool = False
+    """There is a control plane machine of some kind."""
+    machine_running: bool = False
+    machine_right: bool = False
+    machine_wanted: Machine | None = None
+    api_ready: bool = False
+    default_account: bool = False
+    addons: bool = False
+    nodes: tuple[Node, ...] = ()
+    """That there should be: one for each scale set instance."""
+    unregistered: tuple[Node, ...] = ()
+    unready: tuple[str, ...] = ()
+    stray: tuple[str, ...] = ()
+    """Names of Node objects whose instance has gone."""
+
+
+def endpoint_of(cluster: Resource) -> Endpoint | None:
+    stored = cluster.private.get("endpoint")
+    return Endpoint(**stored) if stored else None
+
+
+def holds(stored: Any, wanted: Any) -> bool:
+    """Whether all that is wanted is there; more may be (defaults)."""
+    if isinstance(wanted, dict):
+        return isinstance(stored, dict) and all(k in stored and holds(stored[k], v) for k, v in wanted.items())
+    if isinstance(wanted, list):
+        return (
+            isinstance(stored, list)
+            and len(stored) == len(wanted)
+            and all(holds(s, w) for s, w in zip(stored, wanted, strict=True))
+        )
+    return bool(stored == wanted)
+
+
+class Observer:
+    def __init__(self, substrate: Substrate, sizes: dict[str, tuple[int, int]]) -> None:
+        self._on = substrate
+        self._sizes = sizes
+
+    async def observe(self, ctx: Context, cluster: Resource) -> Actual:
+        endpoint = endpoint_of(cluster)
+        it = names(cluster)
+        group = await ctx.get(it.group) is not None
+        machines = await self._on.machines.observe_machines()
+        state = machines.get(host_name(cluster.id))
+        legs = (await self._on.links.observe_links()).legs
+        running = state is not None and any(p.running for p in state.processes)
+        if cluster.deleting or endpoint is None or "pki" not in cluster.private:
+            return Actual(
+                decided=False,
+                group=group,
+                leg=host_name(cluster.id) in legs,
+                machine=state is not None,
+                machine_running=running,
+            )
+        wanted_machine = controlplane.machine(
+            cluster,
+            endpoint,
+            version=cluster.properties["currentKubernetesVersion"],
+            namespace=self._on.namespace(cluster),
+        )
+        wanted_leg = self._on.leg(cluster, endpoint, it.network)
+        parts = await self._parts(ctx, cluster, endpoint)
+        wrong = set()
+        for part in parts:
+            stored = await ctx.get(part.id)
+            if (
+                stored is None
+                or not stored.settled
+                or stored.error
+                or not holds(stored.body, part.body)
+                or not holds(stored.private, part.private)
+            ):
+                wrong.add(part.id)
+        scale_sets = {part.id.lower() for part in parts}
+        there = await ctx.list(type="Microsoft.Compute/virtualMachineScaleSets", under=it.group)
+        nodes = await self._nodes(ctx, cluster)
+        inside = await self._inside(cluster, endpoint, nodes) if running else {}
+        return Actual(
+            decided=True,
+            group=group,
+            parts=tuple(parts),
+            wrong=frozenset(wrong),
+            surplus=tuple(s.id for s in there if s.key not in scale_sets),
+            leg=wanted_leg is None or legs.get(wanted_leg.id) == wanted_leg,
+            leg_wanted=wanted_leg,
+            machine=state is not None,
+            machine_running=running,
+            machine_right=state is not None and state.running and state.digest == digest(wanted_machine),
+            machine_wanted=wanted_machine,
+            nodes=nodes,
+            **inside,
+        )
+
+    async def _parts(self, ctx: Context, cluster: Resource, endpoint: Endpoint) -> list[Part]:
+        custom: dict[str, str] = {}
+        secrets: dict[str, Document] = {}
+        it = names(cluster)
+        for pool in pools(cluster):
+            name = pool["name"]
+            if self._on.hollow:
+                custom[name] = ""
+                continue
+            memory = self._sizes[pool["vmSize"].lower()][1]
+            custom[name] = bootstrap.custom_data(cluster, pool, endpoint, memory_bytes=memory)
+            scale_set = await ctx.get(it.scale_set(name))
+            count = 0 if cluster.private.get("stopped") else int(pool["count"])
+            have = await ctx.list(type=INSTANCE, under=it.scale_set(name)) if scale_set else []
+            first = int(scale_set.private.get("next", 0)) if scale_set else 0
+            known = scale_set.private.get("instanceSecrets", {}) if scale_set else {}
+            coming = {}
+            for number in range(first, first + max(0, count - sum(not i.deleting for i in have))):
+                host = bootstrap.host(it.scale_set(name), number)
+                if host in known:
+                    coming[host] = known[host]
+                else:
+                    pair = pki.node(cluster.private["pki"], host)
+                    coming[host] = bootstrap.instance_secrets(cluster, endpoint, pair.cert, pair.key)
+            secrets[name] = coming
+        return composition.parts(cluster, custom, secrets)
+
+    async def _nodes(self, ctx: Context, cluster: Resource) -> tuple[Node, ...]:
+        it = names(cluster)
+        found = []
+        for pool in pools(cluster):
+            for instance in await ctx.list(type=INSTANCE, under=it.scale_set(pool["name"])):
+                if not instance.deleting:
+                    host = instance.properties["osProfile"]["computerName"]
+                    found.append(Node(host, instance.id, pool["name"]))
+        return tuple(found)
+
+    async def _inside(self, cluster: Resource, endpoint: Endpoint, nodes: tuple[Node, ...]) -> dict[str, Any]:
+        """What the API server says; nothing when it does not answer."""
+        at = access(cluster, endpoint)
+        api = self._on.api
+        try:
+            ready = (await api.request(at, "GET", "/readyz")).status_code == 200
+            if not ready:
+                return {}
+            listed = (await api.get(at, "/api/v1/nodes", resourceVersion="0")) or {"items": []}
+            account = await api.get(at, "/api/v1/namespaces/default/serviceaccounts/default")
+            path, revision = addons.marker()
+            marker = await api.get(at, path)
+        except NotReady:
+            return {}
+        objects = {n["metadata"]["name"]: n for n in listed["items"]}
+        expected = {n.name for n in nodes}
+        return {
+            "api_ready": True,
+            "default_account": account is not None,
+            "addons": marker is not None and marker.get("data", {}).get("revision") == revision,
+            "unregistered": tuple(n for n in nodes if n.name not in objects),
+            "unready": tuple(n for n in sorted(expected) if not node_ready(objects.get(n, {}))),
+            "stray": tuple(n for n in objects if n not in expected),
+        }

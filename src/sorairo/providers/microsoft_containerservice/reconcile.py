@@ -1,0 +1,282 @@
+"""How a cluster comes to be, changes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+from sorairo.drivers.kubernetes import NotReady, node_ready
+from sorairo.engine.errors import ArmError, Retry
+from sorairo.engine.ids import host_name
+from sorairo.engine.types import Context, Document, Resource, Step
+from sorairo.providers.microsoft_containerservice import addons, hollow_nodes, pki
+from sorairo.providers.microsoft_containerservice.composition import Part
+from sorairo.providers.microsoft_containerservice.names import fqdn, names
+from sorairo.providers.microsoft_containerservice.observe import Actual, Node, Observer, endpoint_of
+from sorairo.providers.microsoft_containerservice.substrate import Substrate, access
+from sorairo.providers.principals import Principals
+
+READY_SECONDS = 120.0
+"""How long an API server or a node may take before its own logs are asked why."""
+
+
+class ClusterReconciler:
+    def __init__(self, substrate: Substrate, principals: Principals, sizes: dict[str, tuple[int, int]]) -> None:
+        self._on = substrate
+        self._principals = principals
+        self._sizes = sizes
+        self._observer = Observer(substrate, sizes)
+
+    async def observe(self, ctx: Context, resource: Resource) -> Actual:
+        return await self._observer.observe(ctx, resource)
+
+    # --- plan: pure ----------------------------------------------------------------------------------
+
+    def plan(self, resource: Resource, actual: Actual) -> list[Step]:
+        if resource.deleting:
+            return self._plan_delete(resource, actual)
+        if not actual.decided:
+            return [Step("decide", self.decide)]
+        stopped = bool(resource.private.get("stopped"))
+        plan = self._plan_parts(actual)
+        there = {s.name for s in plan}
+        if stopped:
+            if actual.machine_running:
+                nodes_gone = tuple(n for n in there if n.startswith("scale set"))
+                plan.append(Step("stop control plane", self.stop, needs=nodes_gone))
+            return plan
+
+        def needs(*wanted: str) -> tuple[str, ...]:
+            return tuple(n for n in wanted if n in there)
+
+        def add(step: Step) -> None:
+            plan.append(step)
+            there.add(step.name)
+
+        if not actual.leg:
+            add(Step("control plane address", self.leg, (actual.leg_wanted,), needs("network")))
+        if not actual.machine_right:
+            assert actual.machine_wanted
+            add(Step("control plane", self.machine, (actual.machine_wanted.id,), needs("control plane address")))
+        if not actual.api_ready:
+            add(Step("API server", self.api_ready, (), needs("control plane")))
+        if not actual.default_account:
+            add(Step("default service account", self.default_account, (), needs("API server")))
+        for name in actual.stray if actual.api_ready else ():
+            add(Step(f"delete node {name}", self.delete_node, (name,)))
+        scale_sets = tuple(n for n in there if n.startswith("scale set"))
+        if self._on.hollow and (actual.unregistered or scale_sets):
+            add(Step("hollow nodes", self.hollow_nodes, (), (*scale_sets, *needs("API server"))))
+        if actual.unready or scale_sets or not actual.api_ready:
+            add(Step("nodes", self.nodes_ready, (), (*scale_sets, *needs("API server", "hollow nodes"))))
+        if not actual.addons:
+            add(Step("add-ons", self.addons, (), needs("API server", "nodes", "default service account")))
+        return plan
+
+    def _plan_parts(self, actual: Actual) -> list[Step]:
+        plan = []
+        labels = {part.id: label(part.id) for part in actual.parts}
+        wrong = [p for p in actual.parts if p.id in actual.wrong]
+        for part in wrong:
+            needs = tuple(labels[n] for n in part.needs if n in actual.wrong and n in labels)
+            plan.append(Step(labels[part.id], self.part, (part.id,), needs))
+        return plan + [Step(f"delete {label(id)}", self.delete_part, (id,)) for id in actual.surplus]
+
+    def _plan_delete(self, resource: Resource, actual: Actual) -> list[Step]:
+        plan = []
+        if actual.machine:
+            plan.append(Step("remove control plane", self.remove_machine))
+        if actual.group:
+            plan.append(Step("delete node resource group", self.delete_group))
+        if actual.leg:
+            plan.append(Step("remove control plane address", self.remove_leg, needs=tuple(s.name for s in plan)))
+        if resource.private.get("identity"):
+            plan.append(Step("forget identity", self.forget_identity))
+        return plan
+
+    def status(self, resource: Resource, actual: Actual) -> Document:
+        it = names(resource)
+        stopped = bool(resource.private.get("stopped"))
+        name = str(resource.private.get("fqdn", ""))
+        return {
+            "powerState": {"code": "Stopped" if stopped else "Running"},
+            "fqdn": name,
+            "azurePortalFQDN": name.replace(".hcp.", ".portal.hcp."),
+            "maxAgentPools": 100,
+            "resourceUID": hashlib.sha256(resource.key.encode()).hexdigest()[:24],
+            "oidcIssuerProfile": {"enabled": True, "issuerURL": f"https://{name}"},
+            "identityProfile": {"kubeletidentity": resource.private.get("kubeletIdentity", {})},
+            "effectiveOutboundIPs": [{"id": it.public_ip}],
+        }
+
+    # --- steps ---------------------------------------------------------------------------------------
+
+    async def decide(self, ctx: Context, resource: Resource) -> None:
+        """Everything that is chosen once, stored before anything is made of it."""
+        private: dict[str, Any] = {}
+        if "identity" not in resource.private and "identity" in resource.body:
+            principal = await self._principals.ensure_managed_identity(resource.id, resource.rid.name)
+            private["identity"] = {"principalId": principal.object_id, "tenantId": self._principals.tenant_id}
+            await ctx.save(resource, private=private)  # Clients look for it while the cluster is being made.
+        if "endpoint" not in resource.private:
+            private["endpoint"] = asdict(await self._on.endpoint(ctx))
+            private["fqdn"] = fqdn(resource.properties["dnsPrefix"], resource.rid, resource.body["location"])
+            await ctx.save(resource, private=private, status={"fqdn": private["fqdn"]})
+        if "pki" not in resource.private:
+            service = resource.properties["networkProfile"]["serviceCidr"].split("/")[0]
+            first = ".".join([*service.split(".")[:3], str(int(service.split(".")[3]) + 1)])
+            endpoint = resource.private["endpoint"]
+            files = await asyncio.to_thread(
+                pki.cluster_files, fqdn=resource.private["fqdn"], addresses=(endpoint["address"], first)
+            )
+            await ctx.save(resource, private={"pki": files})
+
+    async def part(self, ctx: Context, resource: Resource, id: str) -> None:
+        """Put one part as it should be now (looked up again: what it depends on may have moved), and wait for it."""
+        part = await self._part(ctx, resource, id)
+        if part is None:
+            return
+        await ctx.put(part.id, part.body, private=part.private)
+        settled = await ctx.settled(part.id)
+        if settled and id == names(resource).kubelet_identity:
+            identity = {
+                "resourceId": settled.id,
+                "clientId": settled.status["clientId"],
+                "objectId": settled.status["principalId"],
+            }
+            status = {"identityProfile": {"kubeletidentity": identity}}
+            await ctx.save(resource, private={"kubeletIdentity": identity}, status=status)
+
+    async def _part(self, ctx: Context, resource: Resource, id: str) -> Part | None:
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        parts = await self._observer._parts(ctx, resource, endpoint)
+        return next((p for p in parts if p.id == id), None)
+
+    async def delete_part(self, ctx: Context, resource: Resource, id: str) -> None:
+        await ctx.delete(id)
+        if await ctx.settled(id) is not None:
+            raise Retry(0.2, f"{id} is still there")
+
+    async def leg(self, ctx: Context, resource: Resource, leg: Any) -> None:
+        await self._on.links.ensure_leg(leg)
+
+    async def machine(self, ctx: Context, resource: Resource, id: str) -> None:
+        actual = await self._observer.observe(ctx, resource)
+        assert actual.machine_wanted
+        await self._on.machines.ensure_machine(actual.machine_wanted)
+
+    async def stop(self, ctx: Context, resource: Resource) -> None:
+        await self._on.machines.stop_machine(host_name(resource.id))
+
+    async def api_ready(self, ctx: Context, resource: Resource) -> None:
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        try:
+            await self._on.api.ready(access(resource, endpoint), READY_SECONDS)
+        except NotReady as e:
+            log = await self._tail(host_name(resource.id), "kube-apiserver")
+            raise ArmError("ControlPlaneNotReady", f"{e}. Its last log lines:\n{log}", status=500) from e
+
+    async def default_account(self, ctx: Context, resource: Resource) -> None:
+        """Without it no pod is admitted: a cluster is not there before it is."""
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        path = "/api/v1/namespaces/default/serviceaccounts"
+        at = access(resource, endpoint)
+        try:
+            found = await self._on.api.until(at, path, lambda o: "default" in o, seconds=READY_SECONDS)
+        except NotReady as e:
+            raise Retry(0.2, str(e)) from e
+        if not found:
+            log = await self._tail(host_name(resource.id), "kube-controller-manager")
+            raise ArmError(
+                "ControlPlaneNotReady",
+                f"The default service account did not appear. The controller manager's last log lines:\n{log}",
+                status=500,
+            )
+
+    async def nodes_ready(self, ctx: Context, resource: Resource) -> None:
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        expected = await self._observer._nodes(ctx, resource)
+        wanted = {n.name for n in expected}
+        await ctx.say(f"waiting for {len(wanted)} node(s) to be Ready")
+
+        def ready(objects: dict[str, Document]) -> bool:
+            return all(name in objects and node_ready(objects[name]) for name in wanted)
+
+        at = access(resource, endpoint)
+        try:
+            if await self._on.api.until(at, "/api/v1/nodes", ready, seconds=READY_SECONDS):
+                return
+        except NotReady as e:
+            raise Retry(0.2, str(e)) from e
+        listed = await self._on.api.get(at, "/api/v1/nodes") or {"items": []}
+        good = {n["metadata"]["name"] for n in listed["items"] if node_ready(n)}
+        raise ArmError(
+            "NodesNotReady", await self._why_not_ready([n for n in expected if n.name not in good]), status=500
+        )
+
+    async def _why_not_ready(self, nodes: list[Node]) -> str:
+        if not nodes:
+            return "Nodes did not become Ready in time."
+        log = await self._tail(host_name(nodes[0].instance), "kubelet")
+        names = ", ".join(n.name for n in nodes[:5])
+        return f"{len(nodes)} node(s) did not become Ready: {names}. The kubelet's last log lines:\n{log}"
+
+    async def _tail(self, machine: str, service: str, lines: int = 8) -> str:
+        return "\n".join([line async for line in self._on.machines.logs(machine, service, lines=lines)])
+
+    async def hollow_nodes(self, ctx: Context, resource: Resource) -> None:
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        nodes = await self._observer._nodes(ctx, resource)
+        await hollow_nodes.ensure(self._on.api, access(resource, endpoint), resource, nodes, self._sizes)
+
+    async def delete_node(self, ctx: Context, resource: Resource, name: str) -> None:
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        await self._on.api.delete(access(resource, endpoint), f"/api/v1/nodes/{name}")
+
+    async def addons(self, ctx: Context, resource: Resource) -> None:
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        for path, obj in addons.manifests(resource):
+            await self._on.api.apply(access(resource, endpoint), path, obj)
+
+    async def remove_machine(self, ctx: Context, resource: Resource) -> None:
+        endpoint = endpoint_of(resource)
+        if endpoint and "pki" in resource.private:
+            await self._on.api.forget(access(resource, endpoint))
+        await self._on.machines.remove_machine(host_name(resource.id))
+
+    async def remove_leg(self, ctx: Context, resource: Resource) -> None:
+        await self._on.links.remove_leg(host_name(resource.id))
+
+    async def delete_group(self, ctx: Context, resource: Resource) -> None:
+        group = names(resource).group
+        await ctx.delete(group)
+        if await ctx.settled(group) is not None:
+            raise Retry(0.2, "the node resource group is still there")
+
+    async def forget_identity(self, ctx: Context, resource: Resource) -> None:
+        await self._principals.remove_managed_identity(resource.id)
+        await ctx.save(resource, private={"identity": None})
+
+
+def label(id: str) -> str:
+    """A part's short name, as plans and traces show it."""
+    kind, name = id.rstrip("/").split("/")[-2:]
+    return {
+        "resourcegroups": "node resource group",
+        "virtualnetworks": "network",
+        "networksecuritygroups": "security group",
+        "routetables": "route table",
+        "publicipaddresses": "public address",
+        "loadbalancers": "load balancer",
+        "userassignedidentities": "kubelet identity",
+        "virtualmachinescalesets": f"scale set {name}",
+    }.get(kind.lower(), f"{kind} {name}")

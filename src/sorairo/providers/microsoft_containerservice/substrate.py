@@ -1,0 +1,58 @@
+"""What a cluster is made on: `main` chooses it once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sorairo.drivers.kubernetes import Access, KubernetesApi
+from sorairo.drivers.protocols import Leg, Links, Machines
+from sorairo.engine.ids import host_name
+from sorairo.engine.types import Context, Resource
+from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
+
+PUBLIC_POOL = "public addresses"
+PORT_POOL = "loopback ports"
+
+
+@dataclass(frozen=True, slots=True)
+class Substrate:
+    """`linux`: control planes in namespaces of their own with a public address, nodes are machines.
+    `hollow`: control planes on the host's loopback, nodes are objects that KWOK keeps alive."""
+
+    name: Literal["linux", "hollow"]
+    machines: Machines
+    """For control planes."""
+    links: Links
+    api: KubernetesApi
+    public_addresses: tuple[str, ...]
+    ports: tuple[int, ...]
+    """Loopback ports that hollow control planes may take."""
+
+    @property
+    def hollow(self) -> bool:
+        return self.name == "hollow"
+
+    async def endpoint(self, ctx: Context) -> Endpoint:
+        """Claim where a cluster's API server answers."""
+        if not self.hollow:
+            (address,) = await ctx.claim(PUBLIC_POOL, reversed(self.public_addresses))
+            return Endpoint(address, 443, 2379, 2380)
+        ports = [int(p) for p in await ctx.claim(PORT_POOL, (str(p) for p in self.ports), 4)]
+        return Endpoint("127.0.0.1", ports[0], ports[1], ports[2])
+
+    def namespace(self, cluster: Resource) -> str | None:
+        return None if self.hollow else host_name(cluster.id)
+
+    def leg(self, cluster: Resource, endpoint: Endpoint, network: str) -> Leg | None:
+        """The control plane's way to the public range and into the cluster's virtual network (its resource id)."""
+        if self.hollow:
+            return None
+        id = host_name(cluster.id)
+        return Leg(id, cluster.id, id, endpoint.address, host_name(network))
+
+
+def access(cluster: Resource, endpoint: Endpoint) -> Access:
+    """Sorairo's own way to the API server."""
+    pki = cluster.private["pki"]
+    return Access(endpoint.url, pki["ca.crt"], pki["sorairo.crt"], pki["sorairo.key"])
