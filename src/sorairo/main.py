@@ -1,0 +1,294 @@
+"""The daemon, and the sole wiring: which drivers, which providers, one process.
+
+python -m sorairo.main --state DIR            serve ARM until SIGTERM; clusters go on without it
+python -m sorairo.main --state DIR --stop     end every process of every cluster, keep their data
+python -m sorairo.main --state DIR --purge    leave nothing on this host but the state directory itself
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from sorairo import __version__
+from sorairo.arm.app import create_app
+from sorairo.arm.settings import Settings
+from sorairo.drivers.kubernetes import KubernetesApi
+from sorairo.drivers.protocols import Links, Machines
+from sorairo.engine import trace
+from sorairo.engine.control import Control
+from sorairo.engine.ids import parse_id
+from sorairo.engine.registry import Registry
+from sorairo.engine.types import Document
+from sorairo.identity import http as identity_http
+from sorairo.identity.authorization import Authorization
+from sorairo.identity.bootstrap import bootstrap
+from sorairo.identity.directory import Directory, ServicePrincipal
+from sorairo.identity.keys import load_keys
+from sorairo.identity.tokens import Authority, Tokens
+from sorairo.identity.verify import Verifier
+from sorairo.logs import log_to
+from sorairo.providers import (
+    microsoft_authorization,
+    microsoft_compute,
+    microsoft_containerservice,
+    microsoft_managedidentity,
+    microsoft_network,
+    microsoft_resources,
+)
+from sorairo.providers.microsoft_compute.sizes import SIZES
+from sorairo.providers.microsoft_containerservice.admission import Capacity
+from sorairo.providers.microsoft_containerservice.substrate import Substrate
+from sorairo.state import Config, State
+from sorairo.store import Store
+
+log = structlog.get_logger(__name__)
+
+PUBLIC_ADDRESSES = tuple(f"198.18.{n // 256}.{n % 256}" for n in range(16, 1024))
+"""What public IPs are taken from (RFC 2544's range, never routed on the internet)."""
+HOLLOW_PORTS = tuple(range(20000, 21000))
+
+
+class Principals:
+    """The directory as providers see it."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    @property
+    def tenant_id(self) -> str:
+        return str(self._directory.tenant["tenantId"])
+
+    async def ensure_managed_identity(self, resource_id: str, name: str) -> ServicePrincipal:
+        return await self._directory.ensure_managed_identity(resource_id, name)
+
+    async def remove_managed_identity(self, resource_id: str) -> None:
+        principal = self._directory.managed_identity(resource_id)
+        if principal is not None:
+            await self._directory.remove_principal(principal.object_id)
+
+    def check_secret(self, client_id: str, secret: str) -> ServicePrincipal:
+        return self._directory.check_secret(client_id, secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The drivers of a substrate."""
+
+    control_planes: Machines
+    nodes: Machines
+    links: Links
+
+
+def engine_folders() -> dict[str, Path]:
+    """The engine's folders by the names machines know them by under /opt/sorairo."""
+    folders: dict[str, Path] = {}
+    try:
+        import sorairo_engine
+
+        folders |= {"bin": sorairo_engine.BIN, "cni": sorairo_engine.CNI}
+    except ImportError:
+        log.warning("the engine is not installed: clusters cannot be made")
+    for entry in entry_points(group="sorairo.kubernetes"):
+        folders[f"kubernetes-{entry.name}"] = Path(entry.load().BIN)
+    return folders
+
+
+def make_host(substrate: str, state: Path, engine: Mapping[str, Path]) -> Host:
+    if substrate == "hollow":
+        from sorairo.drivers.hollow.links import HollowLinks
+        from sorairo.drivers.hollow.machines import HollowMachines
+        from sorairo.drivers.processes import ProcessMachines
+
+        return Host(ProcessMachines(state, engine), HollowMachines(), HollowLinks())
+    from sorairo.drivers.linux.links import LinuxLinks
+    from sorairo.drivers.linux.machines import LinuxMachines
+
+    machines = LinuxMachines(state, engine)
+    return Host(machines, machines, LinuxLinks())
+
+
+def make_control(store: Store, directory: Directory, host: Host, config: Config, api: KubernetesApi) -> Control:
+    principals = Principals(directory)
+    substrate = Substrate(
+        "hollow" if config.substrate == "hollow" else "linux",
+        host.control_planes,
+        host.links,
+        api,
+        PUBLIC_ADDRESSES,
+        HOLLOW_PORTS,
+    )
+    sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
+    memory = None if substrate.hollow else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    capacity = Capacity(memory, float(os.environ.get("SORAIRO_MEMORY_OVERCOMMIT", "4")))
+    providers = [
+        microsoft_resources.PROVIDER,
+        microsoft_authorization.provider(store, directory),
+        microsoft_managedidentity.provider(principals),
+        microsoft_network.provider(host.links, PUBLIC_ADDRESSES),
+        microsoft_compute.provider(host.nodes),
+        microsoft_containerservice.provider(substrate, principals, sizes, capacity),
+    ]
+    return Control(store, Registry(providers))
+
+
+async def status(host: Host, config: Config, store: Store) -> Document:
+    """What `sorairo status` shows besides what is stored: every machine and its processes."""
+    found = dict(await host.control_planes.observe_machines())
+    if host.nodes is not host.control_planes:
+        found |= await host.nodes.observe_machines()
+    machines = [
+        {
+            "id": m.id,
+            "resourceId": m.owner,
+            "running": m.running,
+            "processes": [
+                {"name": p.service, "pid": p.pid, "running": p.running, "restarts": p.restarts} for p in m.processes
+            ],
+        }
+        for m in found.values()
+    ]
+    clusters = [
+        {
+            "id": c.id,
+            "name": c.rid.name,
+            "resourceGroup": c.rid.resource_group,
+            "provisioningState": c.provisioning_state,
+            "powerState": c.status.get("powerState", {}).get("code"),
+            "kubernetesVersion": c.properties.get("currentKubernetesVersion"),
+            "fqdn": c.status.get("fqdn"),
+            "nodeResourceGroup": c.properties.get("nodeResourceGroup"),
+            "machines": [m for m in machines if _belongs(str(m["resourceId"]), c.id, c.properties)],
+        }
+        for c in store.list(type="Microsoft.ContainerService/managedClusters")
+    ]
+    return {
+        "version": __version__,
+        "substrate": config.substrate,
+        "endpoints": {"resourceManager": config.endpoint, "login": config.endpoint},
+        "clusters": clusters,
+        "machines": machines,
+    }
+
+
+def _belongs(owner: str, cluster: str, properties: Document) -> bool:
+    group = parse_id(owner).resource_group or ""
+    return owner.lower() == cluster.lower() or group.lower() == str(properties.get("nodeResourceGroup", "")).lower()
+
+
+async def serve(state: State, config: Config) -> None:
+    store = Store.open(state.database)
+    trace.record_to(store.add_span)
+    directory = Directory(store)
+    await bootstrap(store, directory, state.credentials)
+    authorization = Authorization(store)
+    store.listen(authorization.changed)
+    tokens = Tokens(Authority(config.endpoint), load_keys(state.signing_keys), directory)
+    verifier = Verifier(tokens)
+    api = KubernetesApi()
+    host = make_host(config.substrate, state.root, engine_folders())
+    control = make_control(store, directory, host, config, api)
+
+    async def status_now() -> Document:
+        return await status(host, config, store)
+
+    app = create_app(
+        control,
+        verifier.authenticate,
+        authorization.authorize,
+        Settings(tenant=directory.tenant, base_url=config.endpoint),
+        challenge=verifier.challenge,
+        status=status_now,
+        mounts=[(identity_http.PATHS, identity_http.create_app(tokens))],
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=config.host,
+            port=config.port,
+            ssl_certfile=str(state.server_certificate),
+            ssl_keyfile=str(state.server_key),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
+    )
+    await control.loop.start()
+    log.info("serving", endpoint=config.endpoint, substrate=config.substrate, version=__version__)
+    try:
+        await server.serve()
+    finally:
+        await control.loop.stop()
+        await api.close()
+        await store.close()
+
+
+async def stop(host: Host) -> None:
+    """End all processes; data stays."""
+    for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
+        for machine in await machines.observe_machines():
+            await machines.stop_machine(machine)
+    await remove_links(host.links)
+
+
+async def purge(host: Host) -> None:
+    for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
+        await asyncio.gather(*(machines.remove_machine(m) for m in await machines.observe_machines()))
+    await remove_links(host.links)
+
+
+async def remove_links(links: Links) -> None:
+    found = await links.observe_links()
+    for leg in found.legs:
+        await links.remove_leg(leg)
+    for nic in found.nics:
+        await links.remove_nic(nic)
+    for network in found.networks:
+        await links.remove_network(network)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m sorairo.main", description=__doc__)
+    parser.add_argument("--state", type=Path, required=True)
+    doing = parser.add_mutually_exclusive_group()
+    doing.add_argument("--stop", action="store_true", help="end all processes of clusters, keep data")
+    doing.add_argument("--purge", action="store_true", help="remove everything from this host")
+    arguments = parser.parse_args()
+    os.umask(0o077)
+    state = State(arguments.state.absolute())
+    state.make()
+    state.hold_daemon(__version__)
+    log_to(state.log)
+    config = state.config()
+    if config is None:
+        sys.exit("there is no config.json: start sorairo with `sorairo up`")
+    if arguments.stop or arguments.purge:
+        host = make_host(config.substrate, state.root, engine_folders())
+        asyncio.run(stop(host) if arguments.stop else purge(host))
+        return
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        import uvloop
+
+        uvloop.run(serve(state, config))
+    except KeyboardInterrupt:
+        pass
+    except Exception:
+        log.exception("sorairo stopped")
+        raise
+
+
+if __name__ == "__main__":
+    main()
