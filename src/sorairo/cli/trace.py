@@ -1,0 +1,128 @@
+"""`sorairo trace`: the tree of what a request led to, with timings."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sorairo.cli import show
+from sorairo.cli.app import options, show_json
+from sorairo.cli.client import Client
+from sorairo.cli.problem import Problem
+from sorairo.state import State
+
+BAR = 28
+"""Characters of the bar that stands for the whole trace."""
+
+
+@click.command("trace")
+@options
+@click.argument("what", default="latest")
+def command(state: State, as_json: bool, what: str) -> None:
+    """Show WHAT as a tree of steps: an operation's id (or its Azure-AsyncOperation URL), a trace id, a resource id
+    (its latest operation), or `latest`."""
+    client = Client(state)
+    id = identify(what)
+    if what == "latest" or (what.startswith("/subscriptions/") and "/operations/" not in what.lower()):
+        about = {} if what == "latest" else {"resourceId": what}
+        operations = client.get("/providers/Microsoft.Sorairo/operations", **about, **{"$top": "1"})["value"]
+        if not operations:
+            raise Problem(f"no operation of '{what}' is recorded", "see the latest with: sorairo trace")
+        id = identify(operations[0]["id"])
+    found: dict[str, Any] = client.get(f"/providers/Microsoft.Sorairo/traces/{id}")["properties"]
+    if not found.get("spans"):
+        raise Problem(f"nothing was recorded for '{what}'", "see the latest with: sorairo trace")
+    if as_json:
+        show_json(found)
+    else:
+        show.out().print(render(found))
+
+
+def identify(what: str) -> str:
+    """The last segment of an operation's URL, without its query."""
+    return what.split("?", 1)[0].rstrip("/").rpartition("/")[2]
+
+
+def render(trace: dict[str, Any]) -> RenderableType:
+    """One row a span, children under their parent in the order they began, each with its place in time."""
+    spans = [_timed(s) for s in trace["spans"]]
+    began = min(s["startedAt"] for s in spans)
+    now = max(s.get("endedAt") or s["startedAt"] for s in spans)
+    whole = max(now - began, 1e-6)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
+    table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, width=BAR)
+    table.add_column(overflow="fold", style="red")
+    for prefix, span in _walk(spans):
+        ended = span.get("endedAt")
+        took = (ended or now) - span["startedAt"]
+        name = Text(prefix, style="dim") + Text(span["name"], style=_style(span))
+        if span["kind"] in ("step", "reconcile") and (resource := _resource(span)):
+            name += Text(f"  {resource}", style="dim")
+        table.add_row(
+            name,
+            Text(show.span(took) + ("" if ended else " …"), style="" if ended else "yellow"),
+            _bar(span["startedAt"] - began, took, whole, span),
+            str(span.get("attributes", {}).get("error", "")),
+        )
+    head = Text(
+        f"trace {trace.get('traceId', '')}  {show.span(now - began)} in all, {len(spans)} spans\n", style="bold"
+    )
+    grid = Table.grid(expand=True)
+    grid.add_row(head)
+    grid.add_row(table)
+    return grid
+
+
+def _timed(span: dict[str, Any]) -> dict[str, Any]:
+    """With `startedAt` and `endedAt` in seconds."""
+    ended = span.get("endTime")
+    return {**span, "startedAt": _seconds(span["startTime"]), "endedAt": _seconds(ended) if ended else None}
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
+
+
+def _walk(spans: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Spans with the branches to draw before each; those whose parent is not there are roots."""
+    ids = {s["spanId"] for s in spans}
+    children: dict[str, list[dict[str, Any]]] = {}
+    for span in sorted(spans, key=lambda s: float(s["startedAt"])):
+        parent = span.get("parentSpanId") or ""
+        children.setdefault(parent if parent in ids else "", []).append(span)
+    rows: list[tuple[str, dict[str, Any]]] = []
+
+    def visit(span: dict[str, Any], prefix: str, branch: str, below: str) -> None:
+        rows.append((prefix + branch, span))
+        own = children.get(span["spanId"], [])
+        for index, child in enumerate(own):
+            last = index == len(own) - 1
+            visit(child, prefix + below, "└─ " if last else "├─ ", "   " if last else "│  ")
+
+    for root in children.get("", []):
+        visit(root, "", "", "")
+    return rows
+
+
+def _bar(offset: float, took: float, whole: float, span: dict[str, Any]) -> Text:
+    start = min(BAR - 1, int(offset / whole * BAR))
+    length = max(1, min(BAR - start, round(took / whole * BAR)))
+    colour = {"error": "red", "retry": "yellow"}.get(span.get("status", ""), "green")
+    return Text("·" * start, style="dim") + Text("█" * length, style=colour)
+
+
+def _style(span: dict[str, Any]) -> str:
+    if span.get("status") == "error":
+        return "red"
+    return {"request": "bold cyan", "operation": "bold", "reconcile": ""}.get(span["kind"], "")
+
+
+def _resource(span: dict[str, Any]) -> str:
+    return str(span.get("attributes", {}).get("resource", "")).rpartition("/")[2]
