@@ -6,12 +6,13 @@ loop calls it when one resource is composed of others.
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sorairo.engine import documents, trace
 from sorairo.engine.documents import find_inline, inline_items, inline_shown, inline_stored
@@ -22,6 +23,7 @@ from sorairo.engine.registry import Registry
 from sorairo.engine.types import Admission, Call, Document, Operation, Resource, ResourceType
 from sorairo.store import Store, Tx
 
+T = TypeVar("T")
 Schema = Callable[[str, Document], None]
 """Checks a body against a named schema; raises ArmError."""
 
@@ -179,7 +181,7 @@ class Control:
             and existing is not None
             and existing.body == admission.body
             and existing.private | admission.private == existing.private
-            and existing.provisioning_state == "Succeeded"
+            and existing.provisioning_state != "Failed"
         )
         if unchanged and existing:
             return Accepted(existing, {}, None, False)
@@ -206,7 +208,7 @@ class Control:
             _log(tx, id, f"{type.name}/write", principal, correlation_id, "Accepted" if operation else "Succeeded")
             return resource, operation
 
-        resource, operation = await self.store.transact(write)
+        resource, operation = await self._transact(write)
         self._woken(resource, operation)
         if created is None:
             created = existing is None
@@ -257,7 +259,7 @@ class Control:
                 tx.put(resource)
             return resource, operation
 
-        gone, operation = await self.store.transact(write)
+        gone, operation = await self._transact(write)
         if gone is None:
             return None
         self._woken(gone, operation)
@@ -326,12 +328,17 @@ class Control:
             _log(tx, id, declared.permission, principal, correlation_id, "Accepted")
             return now, operation
 
-        changed, operation = await self.store.transact(note)
+        changed, operation = await self._transact(note)
         if declared.change is None:
             self.loop.run_action(operation)
         else:
             self._woken(changed, operation)
         return Acted(None, operation)
+
+    async def _transact(self, write: Callable[[Tx], T]) -> T:
+        """In the writer's thread, and still within the caller's span."""
+        context = contextvars.copy_context()
+        return await self.store.transact(lambda tx: context.run(write, tx))
 
     # --- pieces --------------------------------------------------------------------------------------
 
