@@ -88,10 +88,10 @@ class ClusterReconciler:
         plan = []
         if actual.machine:
             plan.append(Step("remove control plane", self.remove_machine))
-        if actual.group:
-            plan.append(Step("delete node resource group", self.delete_group))
         if actual.leg:
             plan.append(Step("remove control plane address", self.remove_leg, needs=tuple(s.name for s in plan)))
+        if actual.group:
+            plan.append(Step("delete node resource group", self.delete_group))
         if resource.private.get("identity"):
             plan.append(Step("forget identity", self.forget_identity))
         return plan

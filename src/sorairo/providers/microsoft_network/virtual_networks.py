@@ -137,6 +137,9 @@ class Actual:
     network: Network | None
     outbound: str | None
     users: tuple[str, ...]
+    """NICs that are in it."""
+    legs: tuple[str, ...] = ()
+    """Control planes that still reach into it."""
 
 
 class VirtualNetworkReconciler:
@@ -152,7 +155,9 @@ class VirtualNetworkReconciler:
         state = await self._links.observe_links()
         claimed = resource.private.get("claims", {}).get(PUBLIC_POOL, [None])
         users = await nics_in(ctx, resource.id) if resource.deleting else []
-        return Actual(state.networks.get(host_name(resource.id)), claimed[0], tuple(nic for _, nic in users))
+        id = host_name(resource.id)
+        legs = tuple(leg.owner for leg in state.legs.values() if leg.network == id)
+        return Actual(state.networks.get(id), claimed[0], tuple(nic for _, nic in users), legs)
 
     def desired(self, resource: Resource, outbound: str | None) -> Network:
         return Network(
@@ -161,8 +166,8 @@ class VirtualNetworkReconciler:
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
         if resource.deleting:
-            if actual.users:
-                return [Step("wait for users", self.wait, (actual.users,))]
+            if actual.users or actual.legs:
+                return [Step("wait for users", self.wait, (actual.users, actual.legs))]
             return [Step("remove network", self.remove)] if actual.network else []
         if actual.outbound is None:
             return [Step("claim outbound address", self.claim)]
@@ -181,10 +186,12 @@ class VirtualNetworkReconciler:
     async def remove(self, ctx: Context, resource: Resource) -> None:
         await self._links.remove_network(host_name(resource.id))
 
-    async def wait(self, ctx: Context, resource: Resource, users: tuple[str, ...]) -> None:
+    async def wait(self, ctx: Context, resource: Resource, users: tuple[str, ...], legs: tuple[str, ...]) -> None:
         for nic in users:
             if await ctx.settled(nic, timeout=30) is not None:
                 raise Retry(0.2, f"{nic} still uses it")
+        if legs:
+            raise Retry(0.05, f"{legs[0]} still reaches into it")
 
 
 def virtual_networks(reconciler: VirtualNetworkReconciler) -> ResourceType[Actual]:
