@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
+from sorairo.engine import trace
 from sorairo.engine.errors import ArmError
 from sorairo.engine.trace import Span
 from sorairo.engine.types import Operation, Resource
@@ -283,3 +284,16 @@ async def test_a_newer_database_is_refused_and_a_closed_store_says_so(tmp_path: 
 def test_urls_that_cannot_be_served_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="SQLite"):
         Store.open(url)
+
+
+async def test_a_transaction_runs_in_its_callers_context(store: Store) -> None:
+    with trace.span("PUT", "request") as above:
+        inside = await store.transact(lambda tx: trace.new_span("x", "operation"))
+    assert (inside.trace_id, inside.parent_id) == (above.trace_id, above.span_id)
+
+
+async def test_listeners_hear_of_keys_before_the_writer_is_answered(store: Store) -> None:
+    heard: list[str] = []
+    store.listen(heard.extend)
+    await save(store, vnet("a"))
+    assert heard == [vnet("a").key]

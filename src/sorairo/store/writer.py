@@ -8,6 +8,7 @@ nothing is acknowledged before it is durable.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import queue
 import sqlite3
 import threading
@@ -38,6 +39,8 @@ class Job:
     run: Callable[[Tx], Any]
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    context: contextvars.Context
+    """The awaiter's, so that what `run` traces and logs has its place."""
     value: Any = None
     error: BaseException | None = None
 
@@ -78,7 +81,7 @@ class Writer:
         if self._closed:
             raise RuntimeError("the store is closed")
         loop = asyncio.get_running_loop()
-        job = Job(run, loop.create_future(), loop)
+        job = Job(run, loop.create_future(), loop, contextvars.copy_context())
         self._queue.put(job)
         return job.future
 
@@ -145,7 +148,7 @@ class Writer:
             return
         tx = Tx(self._cursor, self._statements, group)
         try:
-            job.value = job.run(tx)
+            job.value = job.context.run(job.run, tx)
         except StopIteration as e:  # a future refuses to carry it
             job.error = RuntimeError(f"a transaction raised {e!r}")
         except BaseException as e:
