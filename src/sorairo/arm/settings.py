@@ -1,0 +1,31 @@
+"""What `main` tells the ARM surface about its surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Limits = Literal["generous", "azure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    tenant: Mapping[str, str] = field(default_factory=dict)
+    """`tenantId`, `displayName`, `domain`."""
+    cloud: str = "sorairo"
+    """The cloud's name in `/metadata/endpoints`."""
+    base_url: str = ""
+    """`https://HOST:PORT` under which clients find us; '' for what each client wrote in its request."""
+    login_url: str = ""
+    """Where the token service is; '' for the same origin."""
+    graph_url: str = ""
+    """Where the directory (Graph) is; '' for the same origin."""
+    suffix: str = "sorairo.internal"
+    """Of the names of data planes."""
+    limits: Limits = "generous"
+    """Sizes of the throttling buckets; `azure` for Azure's own."""
+    largest_body: int = 4 * 1024 * 1024
+    """Bytes; ARM's limit."""
+    trace_reads: bool = False
+    """Record a span for every GET too, not only for those that a traced caller makes."""
