@@ -19,6 +19,7 @@ from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.linux import iproute, nft
 from sorairo.drivers.linux import links as linux_links
 from sorairo.drivers.linux.links import LinuxLinks
+from sorairo.drivers.linux.netns import Namespaces
 from sorairo.drivers.protocols import DriverError, Leg, Links, LinkState, Network, Nic
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -213,8 +214,8 @@ async def test_killed_after_any_change_the_next_call_finishes(
 
     monkeypatch.setattr(linux_links, "batch", mortal(iproute.batch))
     monkeypatch.setattr(nft, "apply", mortal(nft.apply))
-    monkeypatch.setattr(linux_links.Namespaces, "create", mortal(linux_links.Namespaces.create))
-    monkeypatch.setattr(linux_links.Namespaces, "delete", mortal(linux_links.Namespaces.delete))
+    monkeypatch.setattr(Namespaces, "create", mortal(Namespaces.create))
+    monkeypatch.setattr(Namespaces, "delete", mortal(Namespaces.delete))
 
     async def make(driver: LinuxLinks) -> None:
         await driver.ensure_network(net)

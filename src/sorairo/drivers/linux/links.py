@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import ipaddress
+import hashlib
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
-from sorairo.drivers.linux import fabric, nft, standing
-from sorairo.drivers.linux.fabric import LegRecord, NicRecord
-from sorairo.drivers.linux.iproute import Route, batch, route, route_lines, routes
-from sorairo.drivers.linux.netns import Namespaces, address_of, has_link, write_sysctls
-from sorairo.drivers.linux.records import Records
+from sorairo.drivers.linux import checks, fabric, nft, rules, standing
+from sorairo.drivers.linux.ground import Ground, stale
+from sorairo.drivers.linux.iproute import batch, route, route_lines, routes
+from sorairo.drivers.linux.loadbalancer import MARKS
+from sorairo.drivers.linux.netns import address_of, has_link, write_sysctls
+from sorairo.drivers.linux.world import LEG_SLOTS, LegRecord, NicRecord, World
 from sorairo.drivers.protocols import DriverError, Leg, LinkState, Network, Nic
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class LinuxLinks:
@@ -39,18 +34,14 @@ class LinuxLinks:
     ) -> None:
         if not (1 <= len(tag) <= 4 and tag.isalnum()):
             raise ValueError(f"tag '{tag}' is not 1 to 4 letters or digits")
-        network = ipaddress.IPv4Network(public_range)
-        self._run_dir = run_dir
-        self._public_range = str(network)
-        self._host_address = str(network[1])
-        self._edge_address = str(network[2])
+        self.ground = ground = Ground(run_dir, public_range)
+        """What firewalls, balancers and public addresses of these networks stand on too."""
+        self._ns, self._networks, self._nics, self._legs = ground.ns, ground.networks, ground.nics, ground.legs
+        self._locks = ground.locks
+        self._public_range = str(ground.public_range)
+        self._host_address = str(ground.public_range[1])
+        self._edge_address = str(ground.public_range[2])
         self._host_link = f"sorairo-{tag}"
-        self._ns = Namespaces(run_dir / "netns")
-        self._networks = Records(run_dir / "links" / "networks", Network)
-        self._nics = Records(run_dir / "links" / "nics", NicRecord)
-        self._legs = Records(run_dir / "links" / "legs", LegRecord)
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="links")
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._edge_lock = threading.Lock()  # taken last
         self._edge_trusted = False
         """Whether the edge's rules were seen to since it was last found without them: saves 10 ms an ensure."""
@@ -61,30 +52,25 @@ class LinuxLinks:
         return self._ns.path(namespace)
 
     async def ensure_network(self, spec: Network) -> None:
-        await self._thread(self._ensure_network, fabric.check_network(spec))
+        await self.ground.thread(self._ensure_network, checks.network(spec))
 
     async def ensure_nic(self, spec: Nic) -> None:
-        await self._thread(self._ensure_nic, fabric.check_nic(spec))
+        await self.ground.thread(self._ensure_nic, checks.nic(spec))
 
     async def ensure_leg(self, spec: Leg) -> None:
-        await self._thread(self._ensure_leg, fabric.check_leg(spec))
+        await self.ground.thread(self._ensure_leg, checks.leg(spec))
 
     async def remove_network(self, network_id: str) -> None:
-        await self._thread(self._remove_network, network_id)
+        await self.ground.thread(self._remove_network, network_id)
 
     async def remove_nic(self, nic_id: str) -> None:
-        await self._thread(self._remove_nic, nic_id)
+        await self.ground.thread(self._remove_nic, nic_id)
 
     async def remove_leg(self, leg_id: str) -> None:
-        await self._thread(self._remove_leg, leg_id)
+        await self.ground.thread(self._remove_leg, leg_id)
 
     async def observe_links(self) -> LinkState:
-        return await self._thread(self._observe)
-
-    async def _thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        # A cancelled caller leaves the thread to finish; the lock it holds keeps the next caller behind it.
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        return await self.ground.thread(self._observe)
 
     # --- networks ---------------------------------------------------------------------------------------
 
@@ -94,42 +80,38 @@ class LinuxLinks:
             with self._edge_lock:
                 self._networks.put(spec.id, spec)
                 self._ensure_edge()
-            self._ns.create(spec.id)
+            made = self._ns.create(spec.id)
+            world = self.ground.world(spec.id)
             with self._ns.enter(spec.id):
                 write_sysctls(fabric.NETWORK_SYSCTLS)
-                nft.apply_piece(
-                    "base", fabric.network_rules(spec)
-                )  # before the link: never open, not even for a moment
+            # Before the link: never open, not even for a moment.
+            self.ground.apply_rules(world, nft.Listed() if made else None)
             link = fabric.network_link(spec.id)
             lines = self._join(fabric.EDGE, link, spec.id, fabric.EDGE)
             with self._ns.enter(fabric.EDGE):
                 lines += [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
-                batch(lines + self._public_lines(spec, link))
+                batch(lines + self.ground.public_lines(world))
             with self._ns.enter(spec.id):
                 batch(
                     [
                         "link set lo up",
+                        *(f"addr replace {each}/32 dev lo" for each in fabric.SERVICES),
                         f"link set {fabric.EDGE} addrgenmode none up",
                         f"addr replace {fabric.DOWNLINK}/32 dev {fabric.EDGE}",
                         *route_lines([(self._public_range, fabric.UPLINK)], fabric.EDGE),
                     ]
                 )
+            if world.balancers:
+                self.ground.apply_marks(world)
             if before and before.prefixes != spec.prefixes:
                 for record in self._legs.all().values():
                     if record.spec.network == spec.id:
                         self._join_leg_to_network(record, spec)
 
-    def _public_lines(self, spec: Network, link: str) -> list[str]:
-        """The edge's routes to the public addresses that are this network's; run inside the edge."""
-        hops: list[tuple[str, str | None]] = [(each, fabric.DOWNLINK) for each in fabric.public_addresses(spec)]
-        return _stale({route(to, link, via) for to, via in hops}, link) + route_lines(hops, link)
-
     def _remove_network(self, network_id: str) -> None:
         with self._locks[network_id]:
             if self._networks.get(network_id) is not None:
-                inside = [f"nic {i}" for i, n in self._nics.all().items() if n.spec.network == network_id]
-                inside += [f"leg {i}" for i, leg in self._legs.all().items() if leg.spec.network == network_id]
-                if inside:
+                if inside := self.ground.occupants(network_id):
                     raise DriverError(f"network {network_id} is in use by {', '.join(inside)}")
                 self._unlink(fabric.EDGE, fabric.network_link(network_id))
                 self._ns.delete(network_id)
@@ -145,20 +127,24 @@ class LinuxLinks:
             self._remove_nic(spec.id)
             before = None
         with self._locks[spec.network]:
-            if self._networks.get(spec.network) is None or not self._ns.exists(spec.network):
-                raise DriverError(f"network {spec.network} is not there")
-            slot = before.slot if before else 1 + max((n.slot for n in self._nics_in(spec.network)), default=0)
+            slot = before.slot if before else self._nic_slot(self.ground.world(spec.network))
             self._nics.put(spec.id, NicRecord(spec, slot))
+            world = self.ground.world(spec.network)
+            if world.firewalls:  # before the link: never open, not even for a moment
+                self.ground.apply_rules(world)
             self._ns.create(spec.namespace)
             link = fabric.nic_link(spec.id)
             made = self._join(spec.network, link, spec.namespace, fabric.INSIDE)
             resized = before is not None and before.spec.prefix_length != spec.prefix_length
             with self._ns.enter(spec.network):
-                lines = made or _stale(fabric.nic_routes(spec), link) + _readdress(link, spec.gateway)
+                lines = made or stale(fabric.nic_routes(spec), link) + _readdress(link, spec.gateway)
                 lines += [f"link set {link} addrgenmode none up", f"addr replace {spec.gateway}/32 dev {link}"]
                 batch(lines + route_lines(fabric.nic_hops(spec), link))
                 # Else an ARP request answered for another machine waits for up to 0.8 s, to let that one be first.
                 write_sysctls({f"ipv4/neigh/{link}/proxy_delay": "0"})
+            if world.balancers:  # after it: routes by mark lead to the link
+                self.ground.apply_marks(world)
+                self.ground.apply_rules(world)
             with self._ns.enter(spec.namespace):
                 write_sysctls(fabric.MACHINE_SYSCTLS)
                 lines = ["link set lo up", *_readdress(fabric.INSIDE, spec.address, always=resized)]
@@ -170,8 +156,11 @@ class LinuxLinks:
                 ]
                 batch(lines)
 
-    def _nics_in(self, network_id: str) -> list[NicRecord]:
-        return [record for record in self._nics.all().values() if record.spec.network == network_id]
+    def _nic_slot(self, world: World) -> int:
+        """A number that was not used lately, so that a dead NIC's connections do not come to another's."""
+        taken = {record.slot for record in world.nics.values()}
+        latest = max(taken, default=0) + 1
+        return latest if latest in MARKS else next(slot for slot in MARKS if slot not in taken)
 
     def _remove_nic(self, nic_id: str) -> None:
         record = self._nics.get(nic_id)
@@ -180,6 +169,12 @@ class LinuxLinks:
         with self._locks[record.spec.network]:
             self._unlink(record.spec.network, fabric.nic_link(nic_id))
             self._ns.delete(record.spec.namespace)
+            if self._networks.get(record.spec.network) and self._ns.exists(record.spec.network):
+                world = self.ground.world(record.spec.network)
+                if world.firewalls or world.balancers:
+                    left = {i: each for i, each in world.nics.items() if i != nic_id}
+                    self.ground.apply_rules(replace(world, nics=left))
+                    self.ground.apply_marks(replace(world, nics=left))
             self._nics.drop(nic_id)
 
     # --- legs -------------------------------------------------------------------------------------------
@@ -201,7 +196,7 @@ class LinuxLinks:
             link = fabric.leg_link(spec.id)
             made = self._join(fabric.EDGE, link, spec.namespace, fabric.INSIDE)
             with self._ns.enter(fabric.EDGE):
-                lines = made or _stale({route(spec.public_address, link)}, link)
+                lines = made or stale({route(spec.public_address, link)}, link)
                 lines += [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
                 batch(lines + route_lines([(spec.public_address, None)], link))
             with self._ns.enter(spec.namespace):
@@ -226,7 +221,7 @@ class LinuxLinks:
                 batch(made + route_lines([(record.own, None)], link))
             hops = fabric.leg_hops(record, network)
             with self._ns.enter(namespace):
-                lines += _stale({route(to, fabric.NETWORK, via) for to, via in hops}, fabric.NETWORK)
+                lines += stale({route(to, fabric.NETWORK, via) for to, via in hops}, fabric.NETWORK)
             lines += [f"link set {fabric.NETWORK} addrgenmode none up"]
             lines += [f"addr replace {record.own}/32 dev {fabric.NETWORK}", *route_lines(hops, fabric.NETWORK)]
         with self._ns.enter(namespace):
@@ -236,7 +231,7 @@ class LinuxLinks:
         if network_id is None:
             return -1
         taken = {record.slot for record in self._legs.all().values() if record.spec.network == network_id}
-        return next(slot for slot in range(fabric.LEG_SLOTS) if slot not in taken)
+        return next(slot for slot in range(LEG_SLOTS) if slot not in taken)
 
     def _remove_leg(self, leg_id: str) -> None:
         record = self._legs.get(leg_id)
@@ -264,11 +259,13 @@ class LinuxLinks:
             return
         with self._ns.enter(fabric.EDGE):
             write_sysctls(fabric.ROUTER_SYSCTLS)
-            nft.apply_piece("base", fabric.edge_rules())
+            nft.sync(rules.edge())
         self._edge_trusted = True
         if linked:
             return
         lines = self._join(None, outside, fabric.EDGE, fabric.HOST)
+        # A MAC of our choosing is left alone by udev, which else changes it while neighbours are being learnt.
+        lines += [f"link set {outside} address {_mac(outside)}"]
         lines += [f"link set {outside} addrgenmode none up", f"addr replace {self._host_address}/32 dev {outside}"]
         batch([*lines, f"route replace {way} dev {outside} onlink src {self._host_address}"])
         with self._ns.enter(fabric.EDGE):
@@ -292,9 +289,7 @@ class LinuxLinks:
         if has_link(self._host_link):
             batch([f"link del {self._host_link}"])
         self._ns.delete(fabric.EDGE)
-        for folder in ("links/networks", "links/nics", "links/legs", "links", "netns", "."):
-            with contextlib.suppress(OSError):  # others' things may be in the run folder
-                (self._run_dir / folder).rmdir()
+        self.ground.clear()
 
     # --- veths ------------------------------------------------------------------------------------------
 
@@ -329,20 +324,13 @@ class LinuxLinks:
 
     def _observe(self) -> LinkState:
         edge = standing.View(self._ns, fabric.EDGE)
-        self._edge_trusted = edge.has_piece("base", fabric.edge_rules())
-        return standing.observe(
-            self._ns,
-            edge if self._edge_trusted and self._edge_linked() else None,
-            self._networks.all(),
-            self._nics.all(),
-            self._legs.all(),
-            self._public_range,
-        )
+        self._edge_trusted = edge.has(rules.edge()[0])
+        return standing.observe(self.ground, edge if self._edge_trusted and self._edge_linked() else None)
 
 
-def _stale(wanted: set[Route], link: str) -> list[str]:
-    """`ip` lines that take away the link's other routes."""
-    return [f"route del {each.words()}" for each in routes() if each.link == link and each not in wanted]
+def _mac(name: str) -> str:
+    """A locally administered address, always the same for a name."""
+    return "02:" + hashlib.sha256(name.encode()).digest()[:5].hex(":")
 
 
 def _readdress(link: str, address: str, *, always: bool = False) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sorairo.drivers.linux import fabric, nft
-from sorairo.drivers.linux.fabric import LegRecord, NicRecord
+from sorairo.drivers.linux import fabric, nft, rules
+from sorairo.drivers.linux.ground import Ground
 from sorairo.drivers.linux.iproute import Route, route, routes
 from sorairo.drivers.linux.netns import Namespaces, address_of, link_up
+from sorairo.drivers.linux.world import LegRecord, World
 from sorairo.drivers.protocols import LinkState, Network, Nic
 
 
@@ -21,29 +22,23 @@ def edge_linked(ns: Namespaces, outside: str, host_address: str, edge_address: s
         return address_of(fabric.HOST) == edge_address and route(host_address, fabric.HOST) in routes()
 
 
-def observe(
-    ns: Namespaces,
-    edge: View | None,
-    networks: Mapping[str, Network],
-    nics: Mapping[str, NicRecord],
-    legs: Mapping[str, LegRecord],
-    public_range: str,
-) -> LinkState:
+def observe(ground: Ground, edge: View | None) -> LinkState:
     """Sort the recorded specs into those that stand whole and the others. Without an edge only NICs can stand."""
-    views = {each: View(ns, each) for each in networks}
+    networks = ground.networks.all()
+    views = {each: View(ground.ns, each) for each in networks}
     state = LinkState({}, {}, {})
     for each, network in networks.items():
-        if edge is not None and _network_stands(network, edge, views[each], public_range):
+        if edge is not None and ground.ns.exists(each) and _network_stands(ground.world(each), edge, views[each]):
             state.networks[each] = network
         else:
             state.partial[each] = network.owner
-    for each, nic in nics.items():
-        if nic.spec.network in views and _nic_stands(nic.spec, views[nic.spec.network], ns):
+    for each, nic in ground.nics.all().items():
+        if nic.spec.network in views and _nic_stands(nic.spec, views[nic.spec.network], ground.ns):
             state.nics[each] = nic.spec
         else:
             state.partial[each] = nic.spec.owner
-    for each, leg in legs.items():
-        if edge is not None and _leg_stands(leg, edge, networks, views, ns):
+    for each, leg in ground.legs.all().items():
+        if edge is not None and _leg_stands(leg, edge, networks, views, ground.ns):
             state.legs[each] = leg.spec
         else:
             state.partial[each] = leg.spec.owner
@@ -56,13 +51,13 @@ class View:
     def __init__(self, ns: Namespaces, name: str) -> None:
         self._ns, self._name = ns, name
         self.routes: set[Route] = set()
-        self._pieces: dict[str, str] = {}
+        self._listed = nft.Listed()
         if ns.exists(name):
             with ns.enter(name):
-                self.routes, self._pieces = routes(), nft.pieces()
+                self.routes, self._listed = routes(), nft.listed()
 
-    def has_piece(self, name: str, text: str) -> bool:
-        return self._pieces.get(name) == nft.digest(text)
+    def has(self, piece: nft.Piece) -> bool:
+        return self._listed.has(piece)
 
     def has_link(self, link: str, address: str) -> bool:
         if not self._ns.exists(self._name):
@@ -71,12 +66,13 @@ class View:
             return address_of(link) == address and link_up(link)
 
 
-def _network_stands(spec: Network, edge: View, own: View, public_range: str) -> bool:
-    link = fabric.network_link(spec.id)
+def _network_stands(world: World, edge: View, own: View) -> bool:
+    link = fabric.network_link(world.network.id)
+    snat = world.network.snat
     return (
-        own.routes >= fabric.network_routes(public_range)
-        and edge.routes >= {route(each, link, fabric.DOWNLINK) for each in fabric.public_addresses(spec)}
-        and own.has_piece("base", fabric.network_rules(spec))
+        own.routes >= fabric.network_routes(str(world.public_range))
+        and (snat is None or route(snat, link, fabric.DOWNLINK) in edge.routes)
+        and own.has(rules.base(world.network))
         and own.has_link(fabric.EDGE, fabric.DOWNLINK)
         and edge.has_link(link, fabric.UPLINK)
     )

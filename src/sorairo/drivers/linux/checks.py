@@ -1,0 +1,101 @@
+"""Specs are checked before anything is done: their words end up in the kernel's names and in rule texts.
+
+Every function returns the spec it was given, or raises DriverError saying what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from sorairo.drivers.linux.fabric import EDGE
+from sorairo.drivers.protocols import DriverError, Leg, Network, Nic
+from sorairo.drivers.traffic import Balancer, Firewall, PublicAddress
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,13}\Z")  # an interface's name has 15 characters, and its first is ours
+_NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}\Z")
+
+
+def network(spec: Network) -> Network:
+    _ids(spec.id)
+    _namespace(spec.id)
+    _prefixes(spec.prefixes)
+    _addresses(spec.snat)
+    return spec
+
+
+def nic(spec: Nic) -> Nic:
+    _ids(spec.id, spec.network)
+    _namespace(spec.namespace)
+    _addresses(spec.address, spec.gateway)
+    _prefixes(spec.secondary)
+    return spec
+
+
+def leg(spec: Leg) -> Leg:
+    _ids(spec.id, spec.network)
+    _namespace(spec.namespace)
+    _addresses(spec.public_address)
+    _prefixes(spec.reach)
+    return spec
+
+
+def firewall(spec: Firewall) -> Firewall:
+    _ids(spec.id, spec.network, *spec.nics)
+    _prefixes(spec.subnets)
+    for rule in spec.rules:
+        _prefixes((*rule.sources, *rule.destinations))
+        if rule.protocol in ("icmp", "esp", "ah") and (rule.source_ports or rule.destination_ports):
+            raise DriverError(f"rule {rule.name or rule.priority}: {rule.protocol} has no ports")
+        for first, last in (*rule.source_ports, *rule.destination_ports):
+            if not 0 <= first <= last <= 65535:
+                raise DriverError(f"rule {rule.name or rule.priority}: {first}-{last} is not a range of ports")
+    return spec
+
+
+def balancer(spec: Balancer) -> Balancer:
+    _ids(spec.id, spec.network)
+    if len({rule.name for rule in spec.rules}) < len(spec.rules):
+        raise DriverError(f"balancer {spec.id} has two rules of one name")
+    for rule in spec.rules:
+        _addresses(rule.frontend, *(each.address for each in rule.backends))
+        if (rule.port == 0) != (rule.protocol == "any"):
+            raise DriverError(f"rule {rule.name}: port 0 and protocol 'any' go together")
+        if not all(0 <= port <= 65535 for port in (rule.port, *(each.port for each in rule.backends))):
+            raise DriverError(f"rule {rule.name}: a port is a number from 0 to 65535")
+    return spec
+
+
+def public_address(spec: PublicAddress) -> PublicAddress:
+    _ids(spec.id, spec.network)
+    _addresses(spec.public_address, spec.address)
+    return spec
+
+
+def _ids(*ids: str | None) -> None:
+    for each in ids:
+        if each is not None and not _ID.match(each):
+            raise DriverError(f"'{each}' is not an id of at most 13 letters, digits, - or _")
+
+
+def _namespace(name: str) -> None:
+    if not _NAMESPACE.match(name) or name == EDGE:
+        raise DriverError(f"'{name}' is not a name for a namespace")
+
+
+def _addresses(*addresses: str | None) -> None:
+    for each in addresses:
+        if each is not None:
+            try:
+                ipaddress.IPv4Address(each)
+            except ValueError as error:
+                raise DriverError(str(error)) from None
+
+
+def _prefixes(prefixes: Iterable[str]) -> None:
+    for each in prefixes:
+        try:
+            ipaddress.IPv4Network(each)
+        except ValueError as error:
+            raise DriverError(str(error)) from None

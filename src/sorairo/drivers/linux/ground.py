@@ -1,0 +1,106 @@
+"""What links, firewalls, balancers and public addresses stand on together: namespaces, records, locks, rules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from sorairo.drivers.linux import fabric, loadbalancer, nft, rules
+from sorairo.drivers.linux.iproute import Route, batch, route, route_lines, routes
+from sorairo.drivers.linux.netns import Namespaces
+from sorairo.drivers.linux.records import Records
+from sorairo.drivers.linux.world import BalancerRecord, LegRecord, NicRecord, World
+from sorairo.drivers.protocols import DriverError, Network
+from sorairo.drivers.traffic import Firewall, PublicAddress
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Ground:
+    """One installation on this host. Methods block; drivers call them from `thread`, holding a network's lock."""
+
+    def __init__(self, run_dir: Path, public_range: str) -> None:
+        self.run_dir = run_dir
+        self.public_range = ipaddress.IPv4Network(public_range)
+        self.ns = Namespaces(run_dir / "netns")
+        folder = run_dir / "links"
+        self.networks = Records(folder / "networks", Network)
+        self.nics = Records(folder / "nics", NicRecord)
+        self.legs = Records(folder / "legs", LegRecord)
+        self.firewalls = Records(folder / "firewalls", Firewall)
+        self.balancers = Records(folder / "balancers", BalancerRecord)
+        self.publics = Records(folder / "publics", PublicAddress)
+        self.locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        """By network. One network is worked on by one thread at a time."""
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="links")
+
+    async def thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in a worker thread, which may enter namespaces."""
+        # A cancelled caller leaves the thread to finish; the lock it holds keeps the next caller behind it.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: work(*args, **kwargs))
+
+    def world(self, network_id: str) -> World:
+        """DriverError when the network is not there."""
+        network = self.networks.get(network_id)
+        if network is None or not self.ns.exists(network_id):
+            raise DriverError(f"network {network_id} is not there")
+        return World(
+            network,
+            self.public_range,
+            {i: each for i, each in self.nics.all().items() if each.spec.network == network_id},
+            {i: each for i, each in self.firewalls.all().items() if each.network == network_id},
+            {i: each for i, each in self.balancers.all().items() if each.spec.network == network_id},
+            {i: each for i, each in self.publics.all().items() if each.network == network_id},
+        )
+
+    def occupants(self, network_id: str) -> list[str]:
+        """What is in a network, in words."""
+        found = [f"nic {i}" for i, each in self.nics.all().items() if each.spec.network == network_id]
+        found += [f"leg {i}" for i, each in self.legs.all().items() if each.spec.network == network_id]
+        found += [f"firewall {i}" for i, each in self.firewalls.all().items() if each.network == network_id]
+        found += [f"balancer {i}" for i, each in self.balancers.all().items() if each.spec.network == network_id]
+        return found + [f"public address {i}" for i, each in self.publics.all().items() if each.network == network_id]
+
+    def apply_rules(self, world: World, now: nft.Listed | None = None) -> None:
+        """Bring a network's packet rules in line with its records. `now`: what is known to stand, if it is."""
+        with self.ns.enter(world.network.id):
+            nft.sync(rules.network(world), now)
+
+    def apply_marks(self, world: World) -> None:
+        """Bring a network's routing by mark in line with its records."""
+        with self.ns.enter(world.network.id):
+            batch(loadbalancer.route_lines(world))
+
+    def route_public_addresses(self, world: World) -> None:
+        """Bring the edge's routes to the network in line with its records."""
+        with self.ns.enter(fabric.EDGE):
+            batch(self.public_lines(world))
+
+    def public_lines(self, world: World) -> list[str]:
+        """`ip` lines, for a thread inside the edge."""
+        link = fabric.network_link(world.network.id)
+        hops: list[tuple[str, str | None]] = [(each, fabric.DOWNLINK) for each in world.public_addresses()]
+        return stale({route(to, link, via) for to, via in hops}, link) + route_lines(hops, link)
+
+    def clear(self) -> None:
+        """Remove the folders, as far as nobody else has something in them."""
+        for kind in ("networks", "nics", "legs", "firewalls", "balancers", "publics", ""):
+            with contextlib.suppress(OSError):
+                (self.run_dir / "links" / kind).rmdir()
+        for folder in (self.ns.folder, self.run_dir):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def stale(wanted: set[Route], link: str) -> list[str]:
+    """`ip` lines that take away the link's other routes."""
+    return [f"route del {each.words()}" for each in routes() if each.link == link and each not in wanted]

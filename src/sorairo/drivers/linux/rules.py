@@ -1,0 +1,85 @@
+"""The packet rules of edge and networks, as pure functions.
+
+A network's table, in the order its packets meet it:
+
+    steer    prerouting, mangle     balanced connections that keep their destination get their machine's mark
+    target   prerouting, dstnat     other balanced connections, and public addresses, get their new destination
+    forward  forward, filter        what may pass: first the fabric's own rules, then firewalls
+    source   postrouting, srcnat    what leaves through the edge gets its public source
+"""
+
+from __future__ import annotations
+
+from sorairo.drivers.linux import firewall, loadbalancer
+from sorairo.drivers.linux.fabric import EDGE, HOST
+from sorairo.drivers.linux.nft import Piece, chain, collection
+from sorairo.drivers.linux.world import World
+from sorairo.drivers.protocols import Network
+
+_FORWARD = "type filter hook forward priority filter; policy accept;"
+
+
+def edge() -> list[Piece]:
+    """A network's packets reach public addresses but not the host, whose services listen on every address: what
+    the host publishes is to be named here. Control planes are sorairo's own and may speak to the host."""
+    rules = ("ct state established,related accept", f'iifname "n*" oifname "{HOST}" drop')
+    return [Piece("base", chain("forward", *rules, hook=_FORWARD), ("forward",))]
+
+
+def network(world: World) -> list[Piece]:
+    return [base(world.network), *firewall.pieces(world), *loadbalancer.pieces(world), _publics(world)]
+
+
+def base(spec: Network) -> Piece:
+    """What holds in every network.
+
+    "not published": only balancing and public addresses let anything in. "bounce": a packet that would leave by the
+    link it came by is for an address nobody has there (a pod that is gone); without this it would go to and fro
+    between network and machine until its TTL ends.
+    """
+    allowed = "ip saddr != @prefixes " if spec.snat else ""
+    unbalanced = "ct mark 0 ct status ! dnat"
+    text = (
+        collection("set", "prefixes", "type ipv4_addr; flags interval; auto-merge;", spec.prefixes)
+        + collection("set", "pub_sources", "type ipv4_addr;")
+        + collection("map", "pub_in", "type ipv4_addr : ipv4_addr;")
+        + collection("map", "pub_out", "type ipv4_addr : ipv4_addr;")
+        + "".join(collection("map", each, "type ifname : verdict;") for each in firewall.MAPS)
+        + "".join(collection("map", each, f"type {key} : verdict;") for each, key in loadbalancer.MAPS.items())
+        + chain("steer", *loadbalancer.STEER, hook="type filter hook prerouting priority mangle; policy accept;")
+        + chain(
+            "target",
+            *loadbalancer.TARGET,
+            "dnat to ip daddr map @pub_in",
+            hook="type nat hook prerouting priority dstnat; policy accept;",
+        )
+        + chain(
+            "forward",
+            "ct state established,related accept",
+            "ct state invalid drop",
+            'oifname "c*" drop comment "control planes are not seen"',
+            'iifname "c*" accept',
+            f'iifname "{EDGE}" {unbalanced} drop comment "not published"',
+            f'oifname "{EDGE}" {allowed}ip saddr != @pub_sources drop comment "no way out"',
+            f'{unbalanced} fib daddr . iif oif exists drop comment "bounce"',
+            *firewall.JUDGE,
+            hook=_FORWARD,
+        )
+        + chain(
+            "source",
+            f'oifname "{EDGE}" snat to ip saddr map @pub_out',
+            f'oifname "{EDGE}" ip saddr @prefixes snat to {spec.snat}' if spec.snat else "",
+            hook="type nat hook postrouting priority srcnat; policy accept;",
+        )
+    )
+    return Piece("base", text, ("steer", "target", "forward", "source"))
+
+
+def _publics(world: World) -> Piece:
+    pairs = [(each.public_address, each.address) for each in world.publics.values()]
+    return Piece(
+        "publics",
+        collection("map", "pub_in", "type ipv4_addr : ipv4_addr;", [f"{out} : {own}" for out, own in pairs])
+        + collection("map", "pub_out", "type ipv4_addr : ipv4_addr;", [f"{own} : {out}" for out, own in pairs])
+        + collection("set", "pub_sources", "type ipv4_addr;", [own for _, own in pairs]),
+    )

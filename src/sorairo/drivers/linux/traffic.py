@@ -1,0 +1,222 @@
+"""Firewalls, balancers and public addresses on Linux: records, and rules made from them in their network's table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
+
+from sorairo.drivers.linux import checks, loadbalancer, nft, rules
+from sorairo.drivers.linux.fabric import DOWNLINK, EDGE, network_link
+from sorairo.drivers.linux.ground import Ground
+from sorairo.drivers.linux.iproute import Route, route, routes
+from sorairo.drivers.linux.links import LinuxLinks
+from sorairo.drivers.linux.world import BalancerRecord, World
+from sorairo.drivers.protocols import DriverError
+from sorairo.drivers.traffic import Balancer, BalancerState, Firewall, PublicAddress, Standing
+
+T = TypeVar("T")
+
+
+class _Seen:
+    """One network as it was found: rules, routing by mark, and the edge's routes to it."""
+
+    def __init__(self, ground: Ground, world: World) -> None:
+        self._link = network_link(world.network.id)
+        with ground.ns.enter(world.network.id):
+            listed = nft.listed()
+            self.marked = loadbalancer.routes_stand(world)
+        self._pieces = {piece.name for piece in rules.network(world) if listed.has(piece)}
+        self._routes: set[Route] = set()
+        if ground.ns.exists(EDGE):
+            with ground.ns.enter(EDGE):
+                self._routes = routes()
+
+    def has(self, *pieces: str) -> bool:
+        return self._pieces >= {"base", *pieces}
+
+    def routed(self, addresses: set[str]) -> bool:
+        return self._routes >= {route(each, self._link, DOWNLINK) for each in addresses}
+
+
+def _observe(
+    ground: Ground, records: Mapping[str, tuple[str, str, T]], stands: Callable[[T, World, _Seen], bool]
+) -> Standing[T]:
+    """`records`: network, owner and what to show, by id."""
+    result: Standing[T] = Standing()
+    seen: dict[str, tuple[World, _Seen]] = {}
+    for each, (network, owner, shown) in records.items():
+        if network not in seen and ground.ns.exists(network) and ground.networks.get(network):
+            world = ground.world(network)
+            seen[network] = (world, _Seen(ground, world))
+        if network in seen and stands(shown, *seen[network]):
+            result.whole[each] = shown
+        else:
+            result.partial[each] = owner
+    return result
+
+
+def _remove(ground: Ground, kind: Literal["firewalls", "balancers", "publics"], record_id: str, network: str) -> None:
+    """Make the network as it is without the record, then drop that."""
+    with ground.locks[network]:
+        if ground.networks.get(network) and ground.ns.exists(network):
+            world = ground.world(network)
+            left: dict[str, Any] = {kind: {i: each for i, each in getattr(world, kind).items() if i != record_id}}
+            world = replace(world, **left)
+            ground.apply_rules(world)
+            if kind == "balancers":
+                ground.apply_marks(world)
+            if ground.ns.exists(EDGE):
+                ground.route_public_addresses(world)
+        getattr(ground, kind).drop(record_id)
+
+
+class LinuxFirewalls:
+    """`Firewalls` for the networks of `links`."""
+
+    def __init__(self, links: LinuxLinks) -> None:
+        self._ground = links.ground
+
+    async def ensure_firewall(self, spec: Firewall) -> None:
+        await self._ground.thread(self._ensure, checks.firewall(spec))
+
+    async def remove_firewall(self, firewall_id: str) -> None:
+        await self._ground.thread(self._remove, firewall_id)
+
+    async def observe_firewalls(self) -> Standing[Firewall]:
+        return await self._ground.thread(self._observe)
+
+    def _ensure(self, spec: Firewall) -> None:
+        before = self._ground.firewalls.get(spec.id)
+        if before and before.network != spec.network:
+            self._remove(spec.id)
+        with self._ground.locks[spec.network]:
+            world = self._ground.world(spec.network)
+            for other in world.firewalls.values():
+                shared = {*other.nics, *other.subnets} & {*spec.nics, *spec.subnets}
+                if other.id != spec.id and shared:
+                    raise DriverError(f"{', '.join(sorted(shared))}: guarded by firewall {other.id} already")
+            self._ground.firewalls.put(spec.id, spec)
+            self._ground.apply_rules(self._ground.world(spec.network))
+
+    def _remove(self, firewall_id: str) -> None:
+        spec = self._ground.firewalls.get(firewall_id)
+        if spec is not None:
+            _remove(self._ground, "firewalls", firewall_id, spec.network)
+
+    def _observe(self) -> Standing[Firewall]:
+        def stands(each: Firewall, world: World, seen: _Seen) -> bool:
+            return seen.has(f"fw-{each.id}", "bindings")
+
+        records = self._ground.firewalls.all()
+        return _observe(self._ground, {i: (each.network, each.owner, each) for i, each in records.items()}, stands)
+
+
+class LinuxBalancers:
+    """`Balancers` for the networks of `links`."""
+
+    def __init__(self, links: LinuxLinks) -> None:
+        self._ground = links.ground
+
+    async def ensure_balancer(self, spec: Balancer) -> None:
+        await self._ground.thread(self._ensure, checks.balancer(spec))
+
+    async def set_down(self, balancer_id: str, down: Mapping[str, frozenset[str]]) -> None:
+        await self._ground.thread(self._set_down, balancer_id, dict(down))
+
+    async def remove_balancer(self, balancer_id: str) -> None:
+        await self._ground.thread(self._remove, balancer_id)
+
+    async def observe_balancers(self) -> Standing[BalancerState]:
+        return await self._ground.thread(self._observe)
+
+    def _ensure(self, spec: Balancer) -> None:
+        before = self._ground.balancers.get(spec.id)
+        if before and before.spec.network != spec.network:
+            self._remove(spec.id)
+            before = None
+        with self._ground.locks[spec.network]:
+            world = self._ground.world(spec.network)
+            wanted = {(rule.frontend, rule.protocol, rule.port) for rule in spec.rules}
+            if len(wanted) < len(spec.rules):
+                raise DriverError(f"balancer {spec.id} has two rules for one port")
+            for record in world.balancers.values():
+                shared = wanted & {(rule.frontend, rule.protocol, rule.port) for rule in record.spec.rules}
+                if record.spec.id != spec.id and shared:
+                    raise DriverError(f"{min(shared)[0]}: balanced by {record.spec.id} already")
+            known = {rule.name for rule in spec.rules}
+            down = {rule: each for rule, each in before.down.items() if rule in known} if before else {}
+            self._ground.balancers.put(spec.id, BalancerRecord(spec, down))
+            world = self._ground.world(spec.network)
+            self._ground.apply_marks(world)
+            self._ground.apply_rules(world)
+            self._ground.route_public_addresses(world)
+
+    def _set_down(self, balancer_id: str, down: dict[str, frozenset[str]]) -> None:
+        record = self._ground.balancers.get(balancer_id)
+        if record is None:
+            raise DriverError(f"balancer {balancer_id} is not there")
+        with self._ground.locks[record.spec.network]:
+            record = self._ground.balancers.get(balancer_id)
+            if record is None:
+                raise DriverError(f"balancer {balancer_id} is not there")
+            self._ground.balancers.put(balancer_id, BalancerRecord(record.spec, down))
+            self._ground.apply_rules(self._ground.world(record.spec.network))
+
+    def _remove(self, balancer_id: str) -> None:
+        record = self._ground.balancers.get(balancer_id)
+        if record is not None:
+            _remove(self._ground, "balancers", balancer_id, record.spec.network)
+
+    def _observe(self) -> Standing[BalancerState]:
+        def stands(each: BalancerState, world: World, seen: _Seen) -> bool:
+            public = {rule.frontend for rule in each.spec.rules} & set(world.public_addresses())
+            return seen.has(f"lb-{each.spec.id}", "balancing") and seen.marked and seen.routed(public)
+
+        records = {
+            i: (each.spec.network, each.spec.owner, BalancerState(each.spec, each.down))
+            for i, each in self._ground.balancers.all().items()
+        }
+        return _observe(self._ground, records, stands)
+
+
+class LinuxPublicAddresses:
+    """`PublicAddresses` for the networks of `links`."""
+
+    def __init__(self, links: LinuxLinks) -> None:
+        self._ground = links.ground
+
+    async def ensure_public_address(self, spec: PublicAddress) -> None:
+        await self._ground.thread(self._ensure, checks.public_address(spec))
+
+    async def remove_public_address(self, public_address_id: str) -> None:
+        await self._ground.thread(self._remove, public_address_id)
+
+    async def observe_public_addresses(self) -> Standing[PublicAddress]:
+        return await self._ground.thread(self._observe)
+
+    def _ensure(self, spec: PublicAddress) -> None:
+        before = self._ground.publics.get(spec.id)
+        if before and before.network != spec.network:
+            self._remove(spec.id)
+        with self._ground.locks[spec.network]:
+            for other in self._ground.world(spec.network).publics.values():
+                shared = {other.public_address, other.address} & {spec.public_address, spec.address}
+                if other.id != spec.id and shared:
+                    raise DriverError(f"{', '.join(sorted(shared))}: public address {other.id} has it already")
+            self._ground.publics.put(spec.id, spec)
+            world = self._ground.world(spec.network)
+            self._ground.apply_rules(world)
+            self._ground.route_public_addresses(world)
+
+    def _remove(self, public_address_id: str) -> None:
+        spec = self._ground.publics.get(public_address_id)
+        if spec is not None:
+            _remove(self._ground, "publics", public_address_id, spec.network)
+
+    def _observe(self) -> Standing[PublicAddress]:
+        def stands(each: PublicAddress, world: World, seen: _Seen) -> bool:
+            return seen.has("publics") and seen.routed({each.public_address})
+
+        records = self._ground.publics.all()
+        return _observe(self._ground, {i: (each.network, each.owner, each) for i, each in records.items()}, stands)

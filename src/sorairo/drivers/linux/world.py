@@ -1,0 +1,63 @@
+"""Everything one network's rules and routes are made from: its records, read together."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sorairo.drivers.protocols import Leg, Network, Nic
+from sorairo.drivers.traffic import Balancer, Firewall, PublicAddress
+
+_LEGS = ipaddress.IPv4Network("169.254.192.0/18")
+"""A /30 each for the legs of one network. Clear of 169.254.169.254 and of the 169.254.1.1 that CNI plugins like."""
+LEG_SLOTS = _LEGS.num_addresses // 4
+
+
+@dataclass(frozen=True, slots=True)
+class NicRecord:
+    """`slot`: the NIC's number within its network, from 1; what a balanced connection's mark names it by."""
+
+    spec: Nic
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class LegRecord:
+    """`slot`: which /30 the leg has in its network, from 0; -1 without network."""
+
+    spec: Leg
+    slot: int
+
+    @property
+    def near(self) -> str:
+        """The network's address on the leg's link."""
+        return str(_LEGS[self.slot * 4 + 1])
+
+    @property
+    def own(self) -> str:
+        """The leg's address there: what the network's machines see it come from."""
+        return str(_LEGS[self.slot * 4 + 2])
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerRecord:
+    spec: Balancer
+    down: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    network: Network
+    public_range: ipaddress.IPv4Network
+    nics: Mapping[str, NicRecord] = field(default_factory=dict)
+    firewalls: Mapping[str, Firewall] = field(default_factory=dict)
+    balancers: Mapping[str, BalancerRecord] = field(default_factory=dict)
+    publics: Mapping[str, PublicAddress] = field(default_factory=dict)
+
+    def public_addresses(self) -> list[str]:
+        """Those the edge routes to this network."""
+        found = {self.network.snat} if self.network.snat else set()
+        found |= {rule.frontend for each in self.balancers.values() for rule in each.spec.rules}
+        found |= {each.public_address for each in self.publics.values()}
+        return sorted(each for each in found if ipaddress.IPv4Address(each) in self.public_range)

@@ -1,0 +1,166 @@
+"""What passes through the links of a network, as small protocols: firewalls, balancers, public addresses.
+
+They follow the rules of `protocols`: specs carry `id` and `owner`, `ensure_*` and `remove_*` are idempotent and may be
+killed half-way, failures raise `DriverError`. Each is about one network, which cannot be removed before them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Literal, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing(Generic[T]):
+    """What stands on the host, by id: `whole` as the spec says, `partial` only in part (with its owner)."""
+
+    whole: dict[str, T] = field(default_factory=dict)
+    partial: dict[str, str] = field(default_factory=dict)
+
+
+# --- firewalls: which new connections a network lets through ----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FirewallRule:
+    """Judges new connections; the lowest `priority` that matches decides. Empty tuples match everything.
+
+    A connection is seen as it travels inside the network: from its private source, to the address it has after
+    balancing (the frontend's with `floating`, else the backend's).
+    """
+
+    priority: int
+    direction: Literal["inbound", "outbound"]
+    allow: bool
+    protocol: Literal["tcp", "udp", "icmp", "esp", "ah", "any"] = "any"
+    sources: tuple[str, ...] = ()
+    """IPv4 addresses and CIDRs; names of services have been resolved. So for `destinations`."""
+    destinations: tuple[str, ...] = ()
+    source_ports: tuple[tuple[int, int], ...] = ()
+    """First and last, both included. With protocol `any`, ports match TCP and UDP. So for `destination_ports`."""
+    destination_ports: tuple[tuple[int, int], ...] = ()
+    name: str = ""
+    """Shown beside the rule's counter on the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """Rules and what they guard, within one network. What no rule matches passes: a default is a rule of its own.
+
+    A NIC is guarded by at most one firewall as itself and one by its subnet; a connection must pass both, at either
+    end. What NICs and subnets do not have yet may be named already. Between pods of one NIC nothing is judged, nor
+    what a leg (a control plane) asks of the network.
+    """
+
+    id: str
+    owner: str
+    network: str
+    rules: tuple[FirewallRule, ...]
+    nics: tuple[str, ...] = ()
+    """Ids."""
+    subnets: tuple[str, ...] = ()
+    """CIDRs: guards each NIC whose own address is within, and all that comes and goes by it."""
+
+
+class Firewalls(Protocol):
+    """Stateful packet filters. A change is atomic and holds for new connections; those there are keep flowing."""
+
+    async def ensure_firewall(self, spec: Firewall) -> None:
+        """DriverError when its network is not there, or something it names is guarded by another already."""
+        ...
+
+    async def remove_firewall(self, firewall_id: str) -> None: ...
+    async def observe_firewalls(self) -> Standing[Firewall]: ...
+
+
+# --- balancers: one address, many machines ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where a rule may send a connection: an address a NIC of the network has or is routed."""
+
+    address: str
+    port: int = 0
+    """0: the port that was asked for. Of no effect with `floating`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerRule:
+    """One frontend port. The client's address is always kept."""
+
+    name: str
+    frontend: str
+    """From the public range, or an address of the network's that no NIC has."""
+    protocol: Literal["tcp", "udp", "any"]
+    port: int
+    """0 with protocol `any`: every port and protocol."""
+    backends: tuple[Backend, ...]
+    floating: bool = False
+    """The machine gets packets as they came, addressed to the frontend. Otherwise to the backend's address and port."""
+    affinity: Literal["connection", "client", "client-protocol"] = "connection"
+    """What picks the backend: all five of addresses, ports and protocol; the two addresses; those and the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balancer:
+    """Rules of one balancer. Its public frontends are reached from the host, other networks, legs and the network
+    itself; private ones from the network and its legs. A machine does not reach itself by a balancer (nor on Azure)."""
+
+    id: str
+    owner: str
+    network: str
+    rules: tuple[BalancerRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerState:
+    spec: Balancer
+    down: Mapping[str, frozenset[str]]
+    """Rule name to the backend addresses that get no new connections."""
+
+
+class Balancers(Protocol):
+    """Spreads new connections. One that was made stays with its backend, whatever changes, while that backend has
+    a NIC. Whom nobody can serve is dropped."""
+
+    async def ensure_balancer(self, spec: Balancer) -> None:
+        """Keeps what is known of backends being down. DriverError when the network is not there, or a frontend port
+        is another balancer's."""
+        ...
+
+    async def set_down(self, balancer_id: str, down: Mapping[str, frozenset[str]]) -> None:
+        """What probes found, all of it: rules or addresses not named are up. DriverError for no such balancer."""
+        ...
+
+    async def remove_balancer(self, balancer_id: str) -> None: ...
+    async def observe_balancers(self) -> Standing[BalancerState]: ...
+
+
+# --- public addresses of machines ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PublicAddress:
+    """A machine's own public address: connections to `public_address` reach `address`, and those from it that leave
+    the network come from `public_address` (rather than from the network's `snat`)."""
+
+    id: str
+    owner: str
+    network: str
+    public_address: str
+    address: str
+
+
+class PublicAddresses(Protocol):
+    """One to one address translation at the network's border."""
+
+    async def ensure_public_address(self, spec: PublicAddress) -> None:
+        """DriverError when its network is not there, or either address has a counterpart already."""
+        ...
+
+    async def remove_public_address(self, public_address_id: str) -> None: ...
+    async def observe_public_addresses(self) -> Standing[PublicAddress]: ...
