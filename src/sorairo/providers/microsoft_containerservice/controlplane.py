@@ -25,6 +25,8 @@ class Endpoint:
     port: int
     etcd_port: int
     etcd_peer_port: int
+    kwok_port: int = 0
+    """Where KWOK serves its own health (hollow); 0: there is none."""
 
     @property
     def url(self) -> str:
@@ -39,7 +41,7 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
     kubernetes = f"/opt/sorairo/kubernetes-{minor}/kubernetes"
     files = {f"pki/{name}": File(text.encode(), 0o600) for name, text in pki.items() if name != "ca.key"}
     files["pki/ca.key"] = File(pki["ca.key"].encode(), 0o600)  # The controller manager signs CSRs with it.
-    for user in ("controller-manager", "scheduler"):
+    for user in ("controller-manager", "scheduler", *(["sorairo"] if endpoint.kwok_port else [])):
         files[f"{user}.kubeconfig"] = File(
             kubeconfig(
                 server=f"https://127.0.0.1:{endpoint.port}" if namespace is None else endpoint.url,
@@ -58,6 +60,7 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
             _apiserver(kubernetes, cluster, endpoint, loopback=namespace is None),
             _controller_manager(kubernetes, cluster),
             _scheduler(kubernetes),
+            *([_kwok(endpoint)] if endpoint.kwok_port else []),
         ),
         files=files,
         namespace=namespace,
@@ -179,4 +182,22 @@ def _scheduler(kubernetes: str) -> Service:
             "--profiling=false",
         ),
         env=GO,
+    )
+
+
+def _kwok(endpoint: Endpoint) -> Service:
+    """Keeps hollow nodes and their pods alive. https://kwok.sigs.k8s.io/docs/user/configuration/"""
+    return Service(
+        "kwok",
+        (
+            "/opt/sorairo/bin/kwok",
+            "--kubeconfig=sorairo.kubeconfig",
+            "--manage-all-nodes=false",
+            "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+            "--node-lease-duration-seconds=40",
+            f"--server-address=127.0.0.1:{endpoint.kwok_port}",
+        ),
+        env=GO,
+        # It gives up when there is no API server yet.
+        wait_for=("etcd/member/snap/db",),
     )

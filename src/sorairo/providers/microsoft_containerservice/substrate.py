@@ -39,7 +39,7 @@ class Substrate:
             (address,) = await ctx.claim(PUBLIC_POOL, reversed(self.public_addresses))
             return Endpoint(address, 443, 2379, 2380)
         ports = [int(p) for p in await ctx.claim(PORT_POOL, (str(p) for p in self.ports), 4)]
-        return Endpoint("127.0.0.1", ports[0], ports[1], ports[2])
+        return Endpoint("127.0.0.1", *ports)
 
     def namespace(self, cluster: Resource) -> str | None:
         return None if self.hollow else host_name(cluster.id)
