@@ -103,7 +103,7 @@ PROGRAMS = (
         ),
         Program("github.com/containerd/containerd/v2/cmd/ctr", "bin/ctr", _CONTAINERD_TAGS, _CONTAINERD),
     ),
-    Component("supervisor", "Debian's", DebianFiles(_PATHS)),
+    Component("supervisor", "Debian's", DebianFiles(_PATHS)),  # runit, and busybox for its shell
     _go("etcd", "tools/services", "go.etcd.io/etcd/server/v3", Program("go.etcd.io/etcd/server/v3", "bin/etcd")),
     _go(
         "cni",

@@ -16,17 +16,18 @@ MODULE = (
     "{{with .Replace}}{{.Version}}\t{{.Dir}}{{else}}{{.Version}}\t{{.Dir}}{{end}}{{end}}{{end}}"
 )
 
-# What tells one licence from another, the stricter first: a text may quote a more permissive one.
+# What tells one licence from another. The first found counts: some texts name others further on.
 _MARKS = (
+    ("LGPL-2.1", r"(?i)GNU LESSER GENERAL PUBLIC LICENSE"),
     ("GPL-3.0", r"GNU GENERAL PUBLIC LICENSE\s+Version 3"),
     ("GPL-2.0", r"GNU GENERAL PUBLIC LICENSE\s+Version 2|/GPL-2"),
-    ("LGPL-2.1", r"GNU LESSER GENERAL PUBLIC LICENSE\s+Version 2.1|GNU Lesser General Public"),
     ("MPL-2.0", r"Mozilla Public License"),
     ("Apache-2.0", r"Apache License,?\s+Version 2\.0"),
     ("BSD-3-Clause", r"(?s)Redistribution and use.*(Neither the name|be used to\s+endorse)"),
     ("BSD-2-Clause", r"Redistribution and use"),
     ("MIT", r"Permission is hereby granted, free of charge|MIT License"),
     ("ISC", r"Permission to use, copy, modify, and(/or)? distribute"),
+    ("CC0-1.0", r"CC0 1\.0 Universal"),
     ("Unlicense", r"This is free and unencumbered software"),
 )
 _TEXT = re.compile(r"(?i)^(licen[cs]e|copying|notice)([.-].*)?$")

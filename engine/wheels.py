@@ -21,6 +21,7 @@ from pathlib import Path
 import cache
 from components import IMAGES, ONLY_IN_IMAGES, PROGRAMS, Component
 from licences import Licences
+from recipes import DebianFiles
 from toolchain import run
 
 VERSION = "0.1.0"  # of the packages that are not named for one upstream program
@@ -88,7 +89,13 @@ def distributions(components: list[Component], where: Mapping[str, Path]) -> lis
             )
     kept = [component for component in built if component in PROGRAMS and component.name not in ONLY_IN_IMAGES]
     if kept:
-        versions = {component.name: component.version for component in kept}
+        versions: dict[str, str] = {}
+        for component in kept:
+            if isinstance(component.recipe, DebianFiles):  # of the release that it was built on
+                record = json.loads((where[component.name] / "component.json").read_text())
+                versions |= {package: record[package] for package in component.recipe.packages}
+            else:
+                versions[component.name] = component.version
         programs = {component.name: where[component.name] for component in kept}
         summary = "The programs around Kubernetes, for sorairo: etcd, containerd, runc, CNI plugins and others"
         # Debian's runit asks for a newer glibc than the rest, which is static.

@@ -100,6 +100,7 @@ def test_wheels_are_small_enough_to_publish(built: Callable[[str], Path], tmp_pa
         assert wheel.stat().st_size < wheels.LIMIT, wheel.name
 
 
+@pytest.mark.engine
 def test_every_licence_of_what_is_built_is_known(built: Callable[[str], Path]) -> None:
     licences = Licences.read(built("etcd"))
     assert ("go.etcd.io/etcd/server/v3", "v3.7.3", "Apache-2.0") in licences.notices
