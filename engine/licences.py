@@ -18,7 +18,7 @@ MODULE = (
 
 # What tells one licence from another. The first found counts: some texts name others further on.
 _MARKS = (
-    ("LGPL-2.1", r"(?i)GNU LESSER GENERAL PUBLIC LICENSE"),
+    ("LGPL-2.1", r"(?i)GNU\s+LESSER\s+GENERAL\s+PUBLIC"),
     ("GPL-3.0", r"GNU GENERAL PUBLIC LICENSE\s+Version 3"),
     ("GPL-2.0", r"GNU GENERAL PUBLIC LICENSE\s+Version 2|/GPL-2"),
     ("MPL-2.0", r"Mozilla Public License"),
