@@ -158,7 +158,10 @@ class SupervisedMachines:
             )
         )
         home.root.mkdir(exist_ok=True)
-        self._raise_walls(home, spec)
+        supervisor = self._supervisor(home)
+        if supervisor is None:
+            end_processes(lambda: self._pids(home.id))
+            self._raise_walls(home, spec)
         record = home.write_files(record, spec.files)
         supervision = Supervision(home.services, home.logs, self._inside(spec, home))
         wanted = supervision.lay(
@@ -166,9 +169,7 @@ class SupervisedMachines:
             env=self._environment(spec.id, spec, home),
             cwd=self._working_folder(spec, home),
         )
-        supervisor = self._supervisor(home)
         if supervisor is None:
-            end_processes(lambda: self._pids(home.id))
             for name in wanted:  # What a process of an earlier life said of itself.
                 (home.services / name / "started").unlink(missing_ok=True)
             supervision.end_leftovers()

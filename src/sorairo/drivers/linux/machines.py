@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sorairo.drivers import procs
 from sorairo.drivers.home import Home, Record
 from sorairo.drivers.linux import cgroups
 from sorairo.drivers.linux.cgroups import Cgroup
+from sorairo.drivers.linux.rootfs import LOGS, PATH, SERVICES, NodeRoot
 from sorairo.drivers.protocols import DriverError, Machine
 from sorairo.drivers.supervised import SupervisedMachines
 from sorairo.drivers.supervisor import runsvdir_argv
@@ -27,20 +29,27 @@ class LinuxMachines(SupervisedMachines):
     def _raise_walls(self, home: Home, spec: Machine) -> None:
         if spec.namespace is not None and not (NAMESPACES / spec.namespace).exists():
             raise DriverError(f"no network namespace {spec.namespace}")
-        self._cgroup(home).make(delegate=False)
+        if spec.isolation == "process":
+            self._cgroup(home).make(delegate=False)
+            return
+        self._cgroup(home).make(delegate=True, cpus=spec.cpus, memory_bytes=spec.memory_bytes)
+        NodeRoot(home, spec, self.engine).prepare()
 
     def _launch_script(self, home: Home, spec: Machine) -> str:
+        if spec.isolation == "node":
+            return NodeRoot(home, spec, self.engine).launch_script(self._cgroup(home).entrance(), _nsenter(spec))
         supervisor = shlex.join((*_nsenter(spec), *runsvdir_argv(str(home.services))))
         return (
             f"exec 3<&0 </dev/null\n"
             f"set -e\n"
             f"{self._cgroup(home).entrance()}"
-            f"ulimit -n 1048576 2>/dev/null || ulimit -n $(ulimit -H -n)\n"
+            f'ulimit -n 1048576 2>/dev/null || ulimit -n "$(ulimit -H -n)"\n'
             f"{supervisor} 3<&- >/dev/null &\n"
         )
 
     def _fall_walls(self, home: Home, record: Record) -> None:
         self._cgroup(home).remove()
+        _unmount_below(home.folder)
 
     def _left(self, home: Home) -> bool:
         return any(folder.exists() for folder in self._cgroup(home).folders())
@@ -51,12 +60,51 @@ class LinuxMachines(SupervisedMachines):
     def _pids(self, machine_id: str) -> set[int]:
         return Cgroup(self.mark, machine_id).pids() if cgroups.version() else super()._pids(machine_id)
 
+    def _supervisor(self, home: Home) -> int | None:
+        record = home.load()
+        if record is None or record.isolation != "node":
+            return super()._supervisor(home)
+        wanted = list(runsvdir_argv(SERVICES))
+        own = self._cgroup(home).own_pids()
+        return next((pid for pid in own if procs.command(pid) == wanted and procs.namespace_pid(pid) == 1), None)
+
+    def _host_pids(self, record: Record, pids: set[int]) -> dict[int, int]:
+        if record.isolation != "node":
+            return super()._host_pids(record, pids)
+        own = Cgroup(self.mark, record.id).own_pids()
+        return {inside: pid for pid in own if (inside := procs.namespace_pid(pid)) is not None}
+
     def _inside(self, record: Record | Machine, home: Home) -> Callable[[Path], str]:
-        return str
+        if record.isolation != "node":
+            return str
+        places = {home.services: SERVICES, home.logs: LOGS}
+
+        def inside(path: Path) -> str:
+            for host, place in places.items():
+                if path == host or host in path.parents:
+                    return str(Path(place) / path.relative_to(host))
+            raise DriverError(f"{path} is not seen inside the node")
+
+        return inside
+
+    def _working_folder(self, record: Record | Machine, home: Home) -> str:
+        return "/" if record.isolation == "node" else super()._working_folder(record, home)
+
+    def _environment(self, machine_id: str, spec: Machine | Record, home: Home) -> dict[str, str]:
+        environment = super()._environment(machine_id, spec, home)
+        return {**environment, "PATH": PATH, "HOME": "/root"} if spec.isolation == "node" else environment
+
+    def _program(self, argv: tuple[str, ...], spec: Machine | Record) -> tuple[str, ...]:
+        return argv if spec.isolation == "node" else super()._program(argv, spec)
 
     def _enter(self, home: Home, record: Record, supervisor: int, argv: tuple[str, ...]) -> tuple[str, ...]:
-        script = f'{self._cgroup(home).entrance()}exec "$@"'
-        return ("/bin/sh", "-ec", script, "run", *_nsenter(record), *argv)
+        node = record.isolation == "node"
+        script = f'{self._cgroup(home).entrance(leaf=node)}exec "$@"'
+        walls = _nsenter(record)
+        if node:
+            kinds = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
+            walls = ("nsenter", f"--target={supervisor}", *kinds, "--")
+        return ("/bin/sh", "-ec", script, "run", *walls, *argv)
 
     def _cgroup(self, home: Home) -> Cgroup:
         return Cgroup(self.mark, home.id)
@@ -65,3 +113,11 @@ class LinuxMachines(SupervisedMachines):
 def _nsenter(machine: Machine | Record) -> tuple[str, ...]:
     """Not `ip netns exec`, which remounts /sys and so hides the control groups."""
     return ("nsenter", f"--net={NAMESPACES / machine.namespace}") if machine.namespace else ()
+
+
+def _unmount_below(folder: Path) -> None:
+    """Nothing of ours is ever mounted in the host's namespace, but what is deleted next must not be someone's disk."""
+    with open("/proc/self/mountinfo", encoding="utf-8") as table:
+        mounted = [line.split()[4].encode().decode("unicode_escape") for line in table]
+    for target in sorted((each for each in mounted if each.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", target], check=False, capture_output=True)
