@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from sorairo.identity.keys import write_private
+from sorairo.files import write_private
 from sorairo.state import State
 
 DOMAIN = "sorairo.internal"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from sorairo.cli.links import find_az
 from sorairo.cli.problem import Problem
+from sorairo.files import write_private
 from sorairo.identity.bootstrap import Credentials
-from sorairo.identity.keys import write_private
 from sorairo.state import Config, State
 
 CLOUD = "sorairo"

@@ -29,13 +29,12 @@ def main_of(state: State, *more: str) -> list[str]:
     return [sys.executable, "-m", "sorairo.main", "--state", str(state.root), *more]
 
 
-def start(state: State, config: Config) -> Daemon:
-    """Start the daemon and wait until ARM answers. Raises Problem with the end of its log."""
+def spawn(state: State) -> subprocess.Popen[bytes]:
+    """Start the daemon, in a session of its own."""
     with contextlib.suppress(FileNotFoundError):
         state.output.replace(state.output.with_suffix(".out.1"))
-    began = time.time()
     with state.output.open("wb") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             main_of(state),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -44,6 +43,11 @@ def start(state: State, config: Config) -> Daemon:
             cwd="/",
             umask=0o077,
         )
+
+
+def ready(state: State, config: Config, process: subprocess.Popen[bytes]) -> Daemon:
+    """Wait until ARM answers. Raises Problem with the end of the log."""
+    began = time.time()
     deadline = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -53,7 +57,8 @@ def start(state: State, config: Config) -> Daemon:
                 details=last_lines(state, began),
             )
         daemon = state.daemon()
-        if daemon is not None and daemon.pid and answers(state, config):
+        # Nothing listens for the first second, and a refused connection costs less than a TLS context.
+        if daemon is not None and daemon.pid and _listens(config) and answers(state, config):
             return daemon
         time.sleep(0.02)
     process.kill()
@@ -127,6 +132,11 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _listens(config: Config) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((config.host, config.port)) == 0
 
 
 def last_lines(state: State, since: float, count: int = 12) -> list[str]:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# rich is imported where something is drawn: `up` has its daemon starting by then.
 
 
 def out() -> Console:
+    from rich.console import Console
+
     return Console(highlight=False)
 
 
 def err() -> Console:
     """Progress goes here, so that standard output can be read by programs."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False)
 
 
 @contextlib.contextmanager
 def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
     """Show that something is going on, on a terminal."""
-    console = err()
-    if quiet or not console.is_terminal:
+    if quiet or not sys.stderr.isatty():
         yield
         return
-    with console.status(what, spinner="dots"):
+    with err().status(what, spinner="dots"):
         yield
 
 

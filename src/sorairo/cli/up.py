@@ -62,12 +62,13 @@ def _start(state: State, substrate: str, port: int | None, *, quiet: bool) -> tu
     # Imported here: cryptography alone takes longer than saying "already running" does.
     from sorairo.tls import ensure_certificates, write_bundle
 
+    config = Config(daemons.choose_port(state, port, "127.0.0.1"), substrate)
+    ensure_certificates(state)
+    state.write_config(config)
+    process = daemons.spawn(state)
     with show.busy("starting sorairo", quiet=quiet):
-        config = Config(daemons.choose_port(state, port, "127.0.0.1"), substrate)
-        ensure_certificates(state)
         write_bundle(state)
-        state.write_config(config)
-        return config, daemons.start(state, config)
+        return config, daemons.ready(state, config, process)
 
 
 def _check_directory(state: State) -> None:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sorairo.engine.types import Resource
+from sorairo.files import write_private
 from sorairo.identity.directory import TENANT, Directory, Notes, Secret, Tx, add_application, new_secret
 from sorairo.identity.errors import EntraError
-from sorairo.identity.keys import write_private
 
 OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 ADMIN = "sorairo-admin"

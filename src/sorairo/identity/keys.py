@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from joserfc.jwk import RSAKey
+
+from sorairo.files import write_private
 
 BITS = 2048
 """What Entra uses; verifying costs 30 µs."""
@@ -41,14 +42,3 @@ def load_keys(path: Path) -> SigningKeys:
         write_private(path, json.dumps({"keys": [generate_key().as_dict(private=True)]}).encode())
     return SigningKeys([RSAKey.import_key(k) for k in json.loads(path.read_bytes())["keys"]])
 
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file only its owner may read, durably, replacing it in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
