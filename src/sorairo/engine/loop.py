@@ -22,7 +22,7 @@ from sorairo.engine import trace
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import parse_id
 from sorairo.engine.steps import crash_from_environment, run_plan
-from sorairo.engine.types import Call, Document, Operation, Resource, ResourceType
+from sorairo.engine.types import Call, Document, Operation, Resource, ResourceType, Step
 from sorairo.store import Tx
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Loop:
         self._moved: dict[str, asyncio.Event] = {}
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._actions: set[asyncio.Task[None]] = set()
+        self._taken: dict[str, set[str]] = {}
         self._crash = crash_from_environment()
         self._stopping = False
 
@@ -115,6 +116,8 @@ class Loop:
 
     async def _work(self, key: str, drift: bool) -> None:
         attempt = 0
+        last: list[Step] = []
+        still = 0
         while (resource := self._store.get(key)) and (drift or not resource.settled):
             self._moved[key].clear()
             type = self._control.registry.type(resource.rid.type)
@@ -136,9 +139,14 @@ class Loop:
                 continue
             error = round_.exception()
             if error is None:
-                if round_.result():
-                    drift = False
+                plan = round_.result()
+                drift = drift and bool(plan)
                 attempt = 0
+                # The same plan twice: it was carried out, and what was observed did not change (yet).
+                still = still + 1 if plan and plan == last else 0
+                last = plan
+                if still:
+                    await self._pause(key, min(0.02 * 2**still, 5))
             elif isinstance(error, Retry):
                 await self._say(resource, error.reason)
                 await self._pause(key, error.after)
@@ -156,12 +164,13 @@ class Loop:
                 await self._pause(key, min(0.2 * 2**attempt, 10))
 
     async def _pause(self, key: str, seconds: float) -> None:
+        self._moved[key].clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._moved[key].wait()
 
-    async def _round(self, resource: Resource, type: ResourceType[Any]) -> bool:
-        """Observe, plan, run. True when there was nothing left to do."""
+    async def _round(self, resource: Resource, type: ResourceType[Any]) -> list[Step]:
+        """Observe, plan, run. The plan; empty when there was nothing left to do."""
         assert type.reconciler
         operation = self._store.operation(resource.operation) if resource.operation else None
         kind = type.name.rsplit("/", 1)[1] if type.name.count("/") == 1 else type.name.split("/", 1)[1]
@@ -172,9 +181,9 @@ class Loop:
             plan = type.reconciler.plan(resource, actual)
             if plan:
                 await run_plan(plan, ctx, resource, kind=kind, crash=self._crash)
-                return False
-            await self._finish(resource, type, status=type.reconciler.status(resource, actual))
-            return True
+            else:
+                await self._finish(resource, type, status=type.reconciler.status(resource, actual))
+            return plan
 
     async def _finish(
         self,
@@ -194,9 +203,9 @@ class Loop:
             if operation and operation.status != "InProgress":
                 operation = None
             if now.deleting and error is None:
-                for pool, values in now.private.get("claims", {}).items():
-                    for value in values:
-                        tx.delete_note(f"claim {pool}", value)
+                for pool in now.private.get("claims", {}):
+                    tx.delete_note(f"claim {pool}", now.key)
+                    self.forget_taken(pool)
                 tx.delete(now.id)
             else:
                 new = copy.deepcopy(now)
@@ -234,6 +243,17 @@ class Loop:
                 tx.put_operation(operation)
 
         await self._store.transact(write)
+
+    # --- claims --------------------------------------------------------------------------------------
+
+    def taken(self, pool: str, tx: Tx) -> set[str]:
+        """What of a pool is claimed. Only for functions in the writer's thread, which is one."""
+        if pool not in self._taken:
+            self._taken[pool] = {v for _, doc in tx.notes(f"claim {pool}") for v in doc["values"]}
+        return self._taken[pool]
+
+    def forget_taken(self, pool: str) -> None:
+        self._taken.pop(pool, None)
 
     # --- POST actions with an operation --------------------------------------------------------------
 
@@ -358,7 +378,7 @@ class LoopContext:
         self._control.loop.changed(resource.key, itself=False)
 
     async def claim(self, pool: str, candidates: Iterable[str], count: int = 1) -> tuple[str, ...]:
-        resource = self._resource
+        resource, loop = self._resource, self._control.loop
 
         def write(tx: Tx) -> tuple[tuple[str, ...], Resource | None]:
             now = tx.get(resource.id)
@@ -366,17 +386,21 @@ class LoopContext:
             mine = held.get(pool, [])
             if len(mine) >= count or now is None:
                 return tuple(mine[:count]), None
-            taken = {key for key, _ in tx.notes(f"claim {pool}")}
+            taken = loop.taken(pool, tx)
             free = list(itertools.islice((c for c in candidates if c not in taken), count - len(mine)))
             if len(mine) + len(free) < count:
                 raise ArmError("PoolExhausted", f"'{pool}' has only {len(free)} of {count - len(mine)} left.")
-            for value in free:
-                tx.put_note(f"claim {pool}", value, {"owner": now.id})
+            tx.put_note(f"claim {pool}", now.key, {"values": [*mine, *free]})
             now.private = {**now.private, "claims": {**held, pool: [*mine, *free]}}
             tx.put(now)
+            taken.update(free)
             return (*mine, *free), now
 
-        values, changed = await self._store.transact(write)
+        try:
+            values, changed = await self._store.transact(write)
+        except Exception:
+            loop.forget_taken(pool)  # What was not committed is not taken.
+            raise
         if changed:
             resource.private = changed.private
         return values

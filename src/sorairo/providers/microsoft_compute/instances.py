@@ -63,7 +63,8 @@ class InstanceReconciler:
             return [Step("stop machine", self.stop)] if running else []
         if actual.desired is None:
             return [Step("nic", self.nic)]
-        if actual.machine and actual.machine.running and actual.machine.digest == digest(actual.desired):
+        machine = actual.machine
+        if machine and machine.digest == digest(actual.desired) and all(p.running for p in machine.processes):
             return []
         return [Step("machine", self.ensure, (actual.desired.id,))]
 
