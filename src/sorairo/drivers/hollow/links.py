@@ -24,6 +24,8 @@ class HollowLinks:
         self.fail: dict[tuple[str, str], Exception] = {}
         self.half = False
         self.calls: list[tuple[str, str]] = []
+        self.guests: dict[tuple[str, str], str] = {}
+        """Network by kind and id of what hollow firewalls, balancers and public addresses have put into it."""
 
     def namespace_path(self, namespace: str) -> Path:
         """A path that does not exist."""
@@ -49,6 +51,7 @@ class HollowLinks:
     async def remove_network(self, network_id: str) -> None:
         inside = [f"nic {i}" for i, nic in self.nics.items() if nic.network == network_id]
         inside += [f"leg {i}" for i, leg in self.legs.items() if leg.network == network_id]
+        inside += [f"{kind} {i}" for (kind, i), network in self.guests.items() if network == network_id]
         if inside:
             raise DriverError(f"network {network_id} is in use by {', '.join(inside)}")
         self._call("remove_network", network_id, _owner(self.networks.get(network_id)))

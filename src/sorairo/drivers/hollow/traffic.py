@@ -1,0 +1,117 @@
+"""Firewalls, balancers and public addresses in memory, for the networks of a `HollowLinks`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+from sorairo.drivers.hollow.links import HollowLinks
+from sorairo.drivers.protocols import DriverError
+from sorairo.drivers.traffic import Balancer, BalancerState, Firewall, PublicAddress, Standing
+
+T = TypeVar("T")
+
+
+class _Kept(Generic[T]):
+    """`fail` and `half` work as in `HollowLinks`; the methods that fail are this class's own."""
+
+    def __init__(self, links: HollowLinks) -> None:
+        self._links = links
+        self.whole: dict[str, T] = {}
+        self.partial: dict[str, str] = {}
+        self.fail: dict[tuple[str, str], Exception] = {}
+        self.half = False
+        self.calls: list[tuple[str, str]] = []
+
+    def damage(self, object_id: str, owner: str) -> None:
+        """The object stands only in part, until it is ensured again."""
+        self.partial[object_id] = owner
+
+    def _keep(self, method: str, object_id: str, owner: str, network: str, kept: T) -> None:
+        if network not in self._links.networks:
+            raise DriverError(f"network {network} is not there")
+        self._call(method, object_id, owner)
+        self.whole[object_id] = kept
+        self.partial.pop(object_id, None)
+        self._links.guests[type(self).__name__, object_id] = network
+
+    def _drop(self, method: str, object_id: str) -> None:
+        self._call(method, object_id, None)
+        self.whole.pop(object_id, None)
+        self.partial.pop(object_id, None)
+        self._links.guests.pop((type(self).__name__, object_id), None)
+
+    def _observe(self, method: str) -> Standing[T]:
+        self._call(method, "*", None)
+        return Standing({i: each for i, each in self.whole.items() if i not in self.partial}, dict(self.partial))
+
+    def _call(self, method: str, object_id: str, owner: str | None) -> None:
+        self.calls.append((method, object_id))
+        for key in ((method, object_id), (method, "*")):
+            if key in self.fail:
+                if self.half and owner is not None:
+                    self.partial[object_id] = owner
+                raise self.fail[key]
+
+
+class HollowFirewalls(_Kept[Firewall]):
+    """`traffic.Firewalls` in memory."""
+
+    async def ensure_firewall(self, spec: Firewall) -> None:
+        for other in self.whole.values():
+            shared = {*other.nics, *other.subnets} & {*spec.nics, *spec.subnets}
+            if other.id != spec.id and other.network == spec.network and shared:
+                raise DriverError(f"{', '.join(sorted(shared))}: guarded by firewall {other.id} already")
+        self._keep("ensure_firewall", spec.id, spec.owner, spec.network, spec)
+
+    async def remove_firewall(self, firewall_id: str) -> None:
+        self._drop("remove_firewall", firewall_id)
+
+    async def observe_firewalls(self) -> Standing[Firewall]:
+        return self._observe("observe_firewalls")
+
+
+class HollowBalancers(_Kept[BalancerState]):
+    """`traffic.Balancers` in memory."""
+
+    async def ensure_balancer(self, spec: Balancer) -> None:
+        wanted = {(rule.frontend, rule.protocol, rule.port) for rule in spec.rules}
+        if len(wanted) < len(spec.rules):
+            raise DriverError(f"balancer {spec.id} has two rules for one port")
+        for other in self.whole.values():
+            shared = wanted & {(rule.frontend, rule.protocol, rule.port) for rule in other.spec.rules}
+            if other.spec.id != spec.id and other.spec.network == spec.network and shared:
+                raise DriverError(f"{min(shared)[0]}: balanced by {other.spec.id} already")
+        before = self.whole.get(spec.id)
+        known = {rule.name for rule in spec.rules}
+        down = {rule: each for rule, each in before.down.items() if rule in known} if before else {}
+        self._keep("ensure_balancer", spec.id, spec.owner, spec.network, BalancerState(spec, down))
+
+    async def set_down(self, balancer_id: str, down: Mapping[str, frozenset[str]]) -> None:
+        if balancer_id not in self.whole:
+            raise DriverError(f"balancer {balancer_id} is not there")
+        self._call("set_down", balancer_id, None)
+        self.whole[balancer_id] = BalancerState(self.whole[balancer_id].spec, dict(down))
+
+    async def remove_balancer(self, balancer_id: str) -> None:
+        self._drop("remove_balancer", balancer_id)
+
+    async def observe_balancers(self) -> Standing[BalancerState]:
+        return self._observe("observe_balancers")
+
+
+class HollowPublicAddresses(_Kept[PublicAddress]):
+    """`traffic.PublicAddresses` in memory."""
+
+    async def ensure_public_address(self, spec: PublicAddress) -> None:
+        for other in self.whole.values():
+            shared = {other.public_address, other.address} & {spec.public_address, spec.address}
+            if other.id != spec.id and other.network == spec.network and shared:
+                raise DriverError(f"{', '.join(sorted(shared))}: public address {other.id} has it already")
+        self._keep("ensure_public_address", spec.id, spec.owner, spec.network, spec)
+
+    async def remove_public_address(self, public_address_id: str) -> None:
+        self._drop("remove_public_address", public_address_id)
+
+    async def observe_public_addresses(self) -> Standing[PublicAddress]:
+        return self._observe("observe_public_addresses")
