@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +21,7 @@ from sorairo.arm.throttle import Throttle, Throttled
 from sorairo.engine import trace
 from sorairo.engine.control import Control
 from sorairo.engine.errors import ArmError
-from sorairo.engine.types import Document
+from sorairo.engine.types import Document, Resource
 from sorairo.identity.principal import Principal
 
 log = structlog.get_logger(__name__)
@@ -32,6 +32,8 @@ Authenticate = Callable[[str | None], Principal]
 """The principal an `Authorization` header proves; raises ArmError 401."""
 Authorize = Callable[[Principal, str, str], None]
 """Principal, RBAC action, scope id; raises ArmError 403."""
+Logs = Callable[[Resource, str, bool, int], Awaitable[AsyncIterator[bytes]]]
+"""Cluster, component ('' for all), follow, how many last lines; raises ArmError when there is no such component."""
 Mount = tuple[re.Pattern[str], ASGIApp]
 """Another app of the same origin, and the paths (matched whole) it answers."""
 
@@ -49,14 +51,15 @@ def create_app(
     *,
     challenge: Callable[[ArmError], str] = lambda error: "Bearer",
     status: Callable[[], Awaitable[Document]] | None = None,
+    logs: Logs | None = None,
     mounts: Sequence[Mount] = (),
 ) -> Arm:
     """The whole origin: ARM, and beside it `mounts` (the token service).
 
     `challenge` writes the `WWW-Authenticate` header of a 401; `status` gives what `sorairo status` shows besides
-    what is stored.
+    what is stored, `logs` what `sorairo logs` does.
     """
-    return Arm(control, authenticate, authorize, settings or Settings(), challenge, status, mounts)
+    return Arm(control, authenticate, authorize, settings or Settings(), challenge, status, logs, mounts)
 
 
 class Arm:
@@ -68,6 +71,7 @@ class Arm:
         settings: Settings,
         challenge: Callable[[ArmError], str],
         status: Callable[[], Awaitable[Document]] | None,
+        logs: Logs | None,
         mounts: Sequence[Mount],
     ) -> None:
         self.control = control
@@ -76,6 +80,7 @@ class Arm:
         self.settings = settings
         self.challenge = challenge
         self.status = status
+        self.logs = logs
         self.throttle = Throttle(settings.limits)
         self.subscriptions: set[str] = set()
         """Lower-case ids of those known to exist; a subscription never goes."""
@@ -107,7 +112,10 @@ class Arm:
             return steps.refusal(x, errors.unexpected(x.request_id))
 
     async def traced(self, x: Exchange) -> Answer:
-        """As `answer`, recorded: every request that may make something, and what a traced caller asks."""
+        """As `answer`, recorded: every request that may make something, and what a traced caller asks.
+
+        The record is a span, not a line of the log: that would cost a third of a PUT's time and say less.
+        """
         parent = _PARENT.fullmatch(x.headers.get("traceparent", ""))
         if parent is None and x.method in ("GET", "HEAD") and not self.settings.trace_reads:
             return await self.answer(x)
@@ -128,15 +136,6 @@ class Arm:
             )
             if answer.status >= 400:
                 span.attributes["error"] = answer.body["error"]["code"]
-        log.info(
-            "request",
-            method=x.method,
-            path=x.path,
-            status=answer.status,
-            ms=round(((span.ended_at or 0) - span.started_at) * 1000, 1),
-            principal=x.caller,
-            request_id=x.request_id,
-        )
         return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,8 +150,9 @@ class Arm:
         x = self._exchange(scope, path, receive)
         answer = await self.traced(x)
         if answer.stream is not None:
-            headers = [*_headers(x, answer, None), (b"content-type", b"text/plain; charset=utf-8")]
-            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            answer.headers.setdefault("content-type", "text/plain; charset=utf-8")
+            head = {"type": "http.response.start", "status": answer.status, "headers": _headers(x, answer, None)}
+            await send(head)
             await relay(answer.stream, receive, send)
             return
         try:

@@ -129,7 +129,9 @@ class Router:
         self._handlers = handlers
         self._root = Tree(root)
         self._below = Tree(below)
+        self._verbs: dict[str, Mapping[str, Route]] = {}
         for provider in registry.providers.values():
+            self._verbs |= {type.name: self._routes_of(type) for type in provider.types}
             for method, pattern, function in provider.routes:
                 self._below.add(_provided(provider, method, pattern, handlers.extra(method, function)))
 
@@ -196,14 +198,16 @@ class Router:
         namespace, _, kind = id.type.partition("/")
         if type is None:
             return Target({}, id.text, subscription, unknown=(namespace, kind))
+        owner = "" if namespace.lower() == "microsoft.resources" else kind
+        return Target(self._verbs[type.name], id.text, subscription, {}, type.api_versions, owner, id, type)
+
+    def _routes_of(self, type: ResourceType[Any]) -> Mapping[str, Route]:
         h = self._handlers
         do: dict[str, Handler] = {"GET": h.show, "HEAD": h.exists}
         if type.writable:
             do |= {"PUT": h.put, "PATCH": h.patch, "DELETE": h.delete}
         name = rbac_name(type)
-        routes = {m: Route(f, type.permissions.get(VERBS[m], f"{name}/{VERBS[m]}")) for m, f in do.items()}
-        owner = "" if namespace.lower() == "microsoft.resources" else kind
-        return Target(routes, id.text, subscription, {}, type.api_versions, owner, id, type)
+        return {m: Route(f, type.permissions.get(VERBS[m], f"{name}/{VERBS[m]}")) for m, f in do.items()}
 
 
 def rbac_name(type: ResourceType[Any]) -> str:

@@ -7,7 +7,6 @@ loop calls it when one resource is composed of others.
 from __future__ import annotations
 
 import contextvars
-import copy
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -190,7 +189,7 @@ class Control:
             now = tx.get(target.text)
             if (now.etag if now else None) != (existing.etag if existing else None):
                 raise _Moved
-            resource = copy.deepcopy(now) if now else Resource(id=target.text, body={}, generation=0)
+            resource = now or Resource(id=target.text, body={}, generation=0)
             resource.body = admission.body
             resource.private = {**resource.private, **admission.private}
             resource.generation += 1
@@ -274,7 +273,7 @@ class Control:
         if parent is None or find_inline(inline_items(parent.body, type.inline), id.name) is None:
             return None
         await type.admit_delete(Admission(id, parent.body, parent, principal, AsyncReader(self.store)))
-        body = copy.deepcopy(parent.body)
+        body = documents.copied(parent.body)
         body["properties"][type.inline.path] = [
             i for i in inline_items(body, type.inline) if str(i.get("name", "")).lower() != id.name.lower()
         ]
@@ -428,7 +427,7 @@ def _with_child(
     parent_body: Document, id: ResourceId, type: ResourceType[Any], body: Document, patch: bool
 ) -> tuple[Document, bool]:
     assert type.inline
-    parent_body = copy.deepcopy(parent_body)
+    parent_body = documents.copied(parent_body)
     items = parent_body.setdefault("properties", {}).setdefault(type.inline.path, [])
     item = inline_stored(body, id.name, type.inline)
     present = find_inline(items, id.name)
