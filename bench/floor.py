@@ -33,6 +33,7 @@ from typing import Any
 
 import flags
 import sorairo_engine
+import sorairo_images
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -323,13 +324,15 @@ def is_ready(status: int, body: Any) -> bool:
 async def run(options: argparse.Namespace) -> tuple[dict[str, float], dict[str, int]]:
     cluster = flags.Cluster(cgroup_v1=cgroups.version() == 1)
     state = Path(tempfile.mkdtemp(prefix="floor-", dir=options.state))
-    machines = LinuxMachines(state, engine())
+    machines = LinuxMachines(state, engine(), {path.stem: path for path in sorairo_images.IMAGES.glob("*.tar")})
     times: dict[str, float] = {}
-    begun = time.monotonic()
 
     def mark(phase: str) -> None:
         times[phase] = time.monotonic() - begun
 
+    if options.images:
+        await machines.prepare_images(tuple(options.images))
+    begun = time.monotonic()
     try:
         plan = Plan(cluster, options)
         mark("certificates")

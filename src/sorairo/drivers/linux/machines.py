@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sorairo.drivers import procs
 from sorairo.drivers.home import Home, Record
 from sorairo.drivers.linux import cgroups
 from sorairo.drivers.linux.cgroups import Cgroup
+from sorairo.drivers.linux.images import ImageStores
 from sorairo.drivers.linux.rootfs import LOGS, PATH, SERVICES, NodeRoot
 from sorairo.drivers.protocols import DriverError, Machine
 from sorairo.drivers.supervised import SupervisedMachines
@@ -21,7 +22,16 @@ NAMESPACES = Path("/run/sorairo/netns")
 
 
 class LinuxMachines(SupervisedMachines):
-    """`protocols.Machines` with either isolation."""
+    """`protocols.Machines` with either isolation. `images`: the archive that each name in `Machine.images` means."""
+
+    def __init__(self, state: Path, engine: Mapping[str, Path], images: Mapping[str, Path] | None = None) -> None:
+        super().__init__(state, engine)
+        programs = self.engine.get("bin", Path("/usr/bin"))
+        self._images = ImageStores(self.state / "images", dict(images or {}), programs)
+
+    async def prepare_images(self, names: tuple[str, ...]) -> None:
+        """Build the image store that nodes with these `Machine.images` start from, if it has not been built."""
+        await self._thread(self._images.golden, names)
 
     def _walls(self, spec: Machine) -> tuple[object, ...]:
         return (spec.hostname, spec.cpus, spec.memory_bytes)
@@ -34,6 +44,7 @@ class LinuxMachines(SupervisedMachines):
             return
         self._cgroup(home).make(delegate=True, cpus=spec.cpus, memory_bytes=spec.memory_bytes)
         NodeRoot(home, spec, self.engine).prepare()
+        self._images.lay(spec.images, home.root / "var/lib/containerd")
 
     def _launch_script(self, home: Home, spec: Machine) -> str:
         if spec.isolation == "node":
