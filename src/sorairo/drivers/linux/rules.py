@@ -34,8 +34,8 @@ def base(spec: Network) -> Piece:
     """What holds in every network.
 
     "not published": only balancing and public addresses let anything in. "bounce": a packet that would leave by the
-    link it came by is for an address nobody has there (a pod that is gone); without this it would go to and fro
-    between network and machine until its TTL ends.
+    link it came by is for an address nobody has there (a pod that is gone, a frontend the machine does not know);
+    without this it would go to and fro between network and machine until its TTL ends.
     """
     allowed = "ip saddr != @prefixes " if spec.snat else ""
     unbalanced = "ct mark 0 ct status ! dnat"
@@ -55,6 +55,7 @@ def base(spec: Network) -> Piece:
         )
         + chain(
             "forward",
+            'meta mark != 0 fib daddr . mark . iif oif exists drop comment "bounce"',
             "ct state established,related accept",
             "ct state invalid drop",
             'oifname "c*" drop comment "control planes are not seen"',
