@@ -165,7 +165,9 @@ def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
         "v1.local_hostname": name,
         "ds.meta_data.instance_id": resource.id,
         "ds.meta_data.local_ipv4": addresses[0],
-        "ds.meta_data.secondary_ranges": secondary_ranges(addresses[1:], nic.private["prefix"] if nic else ""),
+        "ds.meta_data.secondary_ranges": secondary_ranges(
+            addresses[1:], nic.private["prefix"] if nic else "", addresses[0]
+        ),
         "ds.meta_data.zone": (resource.body.get("zones") or ["0"])[0],
     }
     return cloud_config.machine(
@@ -179,10 +181,10 @@ def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
     )
 
 
-def secondary_ranges(addresses: list[str], prefix: str) -> str:
+def secondary_ranges(addresses: list[str], prefix: str, gateway: str) -> str:
     """A NIC's secondary addresses as JSON, in unbroken ranges: `[[{subnet, rangeStart, rangeEnd, gateway}, …]]`.
 
-    The shape is the CNI host-local plugin's. The gateway is link-local, as Azure CNI's is: the machine answers for it.
+    The shape is the CNI host-local plugin's. The gateway is the machine itself.
     """
     numbers = sorted(int(ipaddress.IPv4Address(a)) for a in addresses)
     starts = [n for n in numbers if n - 1 not in set(numbers)]
@@ -194,7 +196,7 @@ def secondary_ranges(addresses: list[str], prefix: str) -> str:
                     "subnet": prefix,
                     "rangeStart": str(ipaddress.IPv4Address(a)),
                     "rangeEnd": str(ipaddress.IPv4Address(b)),
-                    "gateway": "169.254.1.1",
+                    "gateway": gateway,
                 }
                 for a, b in zip(starts, ends, strict=True)
             ]
