@@ -12,7 +12,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,16 +24,17 @@ if __name__ == "__main__":
 import structlog
 import uvicorn
 
-from sorairo import __version__
+from sorairo import __version__, tail
 from sorairo.arm.app import create_app
 from sorairo.arm.settings import Settings
 from sorairo.drivers.kubernetes import KubernetesApi
-from sorairo.drivers.protocols import Links, Machines
+from sorairo.drivers.protocols import DriverError, Links, Machines
 from sorairo.engine import trace
 from sorairo.engine.control import Control
+from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
 from sorairo.engine.registry import Registry
-from sorairo.engine.types import Document
+from sorairo.engine.types import Document, Resource
 from sorairo.identity import http as identity_http
 from sorairo.identity.authorization import Authorization
 from sorairo.identity.bootstrap import bootstrap
@@ -108,6 +109,15 @@ def engine_folders() -> dict[str, Path]:
     return folders
 
 
+def image_archives() -> dict[str, Path]:
+    """The images that nodes come with, by name."""
+    try:
+        import sorairo_images
+    except ImportError:
+        return {}
+    return {path.stem: path for path in sorted(Path(sorairo_images.IMAGES).glob("*.tar"))}
+
+
 def make_host(substrate: str, state: Path, engine: Mapping[str, Path]) -> Host:
     if substrate == "hollow":
         from sorairo.drivers.hollow.links import HollowLinks
@@ -118,7 +128,7 @@ def make_host(substrate: str, state: Path, engine: Mapping[str, Path]) -> Host:
     from sorairo.drivers.linux.links import LinuxLinks
     from sorairo.drivers.linux.machines import LinuxMachines
 
-    machines = LinuxMachines(state, engine)
+    machines = LinuxMachines(state, engine, image_archives())
     return Host(machines, machines, LinuxLinks())
 
 
@@ -190,6 +200,32 @@ def _belongs(owner: str, cluster: str, properties: Document) -> bool:
     return owner.lower() == cluster.lower() or group.lower() == str(properties.get("nodeResourceGroup", "")).lower()
 
 
+async def logs(
+    host: Host, store: Store, cluster: Resource, component: str, follow: bool, lines: int
+) -> AsyncIterator[bytes]:
+    """What a cluster's machines wrote, the control plane's first. Raises ArmError with the components there are."""
+    found: list[tail.Source] = []
+    for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
+        for machine in (await machines.observe_machines()).values():
+            if machine.owner.lower() == cluster.key:
+                found[:0] = tail.sources(machine, machines, "")
+            elif _belongs(machine.owner, cluster.id, cluster.properties):
+                found += tail.sources(machine, machines, _node_name(store, machine.owner))
+    chosen = tail.chosen(found, component)
+    if component and not chosen:
+        there = ", ".join(s.label for s in found) or "none, it is stopped"
+        raise ArmError(
+            "ComponentNotFound", f"'{cluster.rid.name}' has no component '{component}'. It has: {there}.", status=404
+        )
+    return tail.tail(chosen, follow=follow, lines=lines)
+
+
+def _node_name(store: Store, instance: str) -> str:
+    resource = store.get(instance)
+    name = (resource.properties.get("osProfile") or {}).get("computerName") if resource else None
+    return str(name or parse_id(instance).name)
+
+
 async def serve(state: State, config: Config) -> None:
     store = Store.open(state.database)
     trace.record_to(store.add_span)
@@ -206,6 +242,9 @@ async def serve(state: State, config: Config) -> None:
     async def status_now() -> Document:
         return await status(host, config, store)
 
+    async def logs_of(cluster: Resource, component: str, follow: bool, lines: int) -> AsyncIterator[bytes]:
+        return await logs(host, store, cluster, component, follow, lines)
+
     app = create_app(
         control,
         verifier.authenticate,
@@ -213,6 +252,7 @@ async def serve(state: State, config: Config) -> None:
         Settings(tenant=directory.tenant, base_url=config.endpoint),
         challenge=verifier.challenge,
         status=status_now,
+        logs=logs_of,
         mounts=[(identity_http.PATHS, identity_http.create_app(tokens))],
     )
     server = uvicorn.Server(
@@ -230,13 +270,26 @@ async def serve(state: State, config: Config) -> None:
         )
     )
     await control.loop.start()
+    preparing = asyncio.create_task(prepare(host))
     log.info("serving", endpoint=config.endpoint, substrate=config.substrate, version=__version__)
     try:
         await server.serve()
     finally:
+        preparing.cancel()
         await control.loop.stop()
         await api.close()
         await store.close()
+
+
+async def prepare(host: Host) -> None:
+    """What would make the first cluster slower than the others."""
+    from sorairo.drivers.linux.machines import LinuxMachines
+
+    if isinstance(host.nodes, LinuxMachines):
+        try:
+            await host.nodes.prepare_images(microsoft_containerservice.NODE_IMAGES)
+        except DriverError:
+            log.exception("images could not be prepared; the first node tries again")
 
 
 async def stop(host: Host) -> None:

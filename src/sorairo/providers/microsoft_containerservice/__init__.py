@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sorairo.engine.types import Provider
 from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
+from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
@@ -21,3 +22,6 @@ def provider(
         depends_on=("Microsoft.Network", "Microsoft.Compute", "Microsoft.ManagedIdentity", "Microsoft.Resources"),
         routes=(("GET", "locations/{location}/kubernetesVersions", list_versions),),
     )
+
+
+__all__ = ["NODE_IMAGES", "provider"]

@@ -16,7 +16,8 @@ from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
 
 PAUSE = "mcr.sorairo.internal/oss/kubernetes/pause:3.10"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
-IMAGE_STORE = "node"
+IMAGES = ("pause", "coredns", "metrics-server", "web", "busybox")
+"""Names of the engine's image archives that every node has from its first second."""
 
 CONTAINERD_CONFIG = f"""\
 version = 3
@@ -193,7 +194,7 @@ def custom_data(cluster: Resource, pool: Document, endpoint: Endpoint, *, memory
         "write_files": [
             {"path": path, "content": content, "permissions": mode} for path, (content, mode) in files.items()
         ],
-        "sorairo": {"services": services, "images": [IMAGE_STORE]},
+        "sorairo": {"services": services, "images": list(IMAGES)},
     }
     text = "## template: jinja\n#cloud-config\n" + json.dumps(document)
     text = text.replace("@RANGES@", "{{ ds.meta_data.secondary_ranges }}")
