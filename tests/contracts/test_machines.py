@@ -3,6 +3,9 @@
 The first half holds for each of them; the second needs processes that really run.
 """
 
+# A test may block its own loop.
+# ruff: noqa: ASYNC110
+
 from __future__ import annotations
 
 import asyncio

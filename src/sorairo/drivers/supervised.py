@@ -98,7 +98,7 @@ class SupervisedMachines:
     # --- the protocol ----------------------------------------------------------------------------------
 
     def root(self, machine_id: str) -> Path:
-        return Home(self._machines / machine_id).root
+        return self._home(machine_id).root
 
     async def ensure_machine(self, spec: Machine) -> None:
         await self._thread(self._ensure, spec)
@@ -117,7 +117,7 @@ class SupervisedMachines:
         return await self._thread(self._run, machine_id, argv, stdin, timeout)
 
     def logs(self, machine_id: str, service: str, *, follow: bool = False, lines: int = 100) -> AsyncIterator[str]:
-        return follow_log(Home(self._machines / machine_id).logs / service, follow=follow, lines=lines)
+        return follow_log(self._home(machine_id).logs / service, follow=follow, lines=lines)
 
     # --- how -------------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class SupervisedMachines:
 
     def _ensure(self, spec: Machine) -> None:
         find_programs(self._path())
-        home = Home(self._machines / spec.id)
+        home = self._home(spec.id)
         while True:
             home.make()
             try:
@@ -231,7 +231,7 @@ class SupervisedMachines:
             raise DriverError(f"machine {home.id} did not start: {self._complaint(home)}")
 
     def _stop(self, machine_id: str) -> None:
-        home = Home(self._machines / machine_id)
+        home = self._home(machine_id)
         with contextlib.suppress(FileNotFoundError), home.lock():
             record = home.load()
             if record is None:
@@ -246,7 +246,7 @@ class SupervisedMachines:
             self._end(home, record)
 
     def _remove(self, machine_id: str) -> None:
-        home = Home(self._machines / machine_id)
+        home = self._home(machine_id)
         while home.folder.exists() or self._left(home):
             # A living machine's folder may have been deleted under it. Locks need one.
             home.make()
@@ -283,7 +283,7 @@ class SupervisedMachines:
         return {each: self._state(each, running.get(each, set())) for each in sorted(ids | running.keys())}
 
     def _state(self, machine_id: str, pids: set[int]) -> MachineState:
-        home = Home(self._machines / machine_id)
+        home = self._home(machine_id)
         record = home.load() or Record(id=machine_id, owner="")
         supervision = Supervision(home.services, home.logs)
         numbers = self._host_pids(record, pids)
@@ -295,7 +295,7 @@ class SupervisedMachines:
         return MachineState(machine_id, record.owner, record.digest, tuple(processes))
 
     def _run(self, machine_id: str, argv: tuple[str, ...], stdin: bytes, timeout: float) -> Ran:
-        home = Home(self._machines / machine_id)
+        home = self._home(machine_id)
         record = home.load()
         supervisor = self._supervisor(home) if record is not None else None
         if record is None or supervisor is None:
@@ -317,6 +317,9 @@ class SupervisedMachines:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise DriverError(f"{argv[0]} did not end within {timeout:g} s") from error
         return Ran(process.returncode, stdout, stderr)
+
+    def _home(self, machine_id: str) -> Home:
+        return Home(self._machines / machine_id)
 
     # --- small things ----------------------------------------------------------------------------------
 
