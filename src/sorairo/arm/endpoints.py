@@ -82,6 +82,7 @@ BELOW = (
             ("traces/{id}", sorairo.trace),
             ("operations", sorairo.operations),
             ("status/default", sorairo.status),
+            ("logs/default", sorairo.logs),
         )
     ),
 )

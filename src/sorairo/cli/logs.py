@@ -19,7 +19,7 @@ def command(state: State, as_json: bool, cluster: str, component: str, follow: b
     """Show the logs of CLUSTER (its name, GROUP/NAME or resource id): of every component, or of COMPONENT, such as
     kube-apiserver, or of one node's: NODE/kubelet."""
     found = Client(state).stream(
-        "/providers/Microsoft.Sorairo/logs",
+        "/providers/Microsoft.Sorairo/logs/default",
         cluster=cluster,
         component=component,
         follow="true" if follow else "false",

@@ -13,9 +13,10 @@ import msgspec
 from sorairo.arm.errors import invalid_parameter, no_operation
 from sorairo.arm.exchange import Answer, Exchange
 from sorairo.arm.lro import timestamp
+from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.ids import parse_id
 from sorairo.engine.trace import Span
-from sorairo.engine.types import Document, Operation
+from sorairo.engine.types import Document, Operation, Resource
 
 VERSIONS = ("2026-12-01",)
 
@@ -74,6 +75,44 @@ async def status(x: Exchange) -> Answer:
     if x.arm.status is not None:
         properties |= await x.arm.status()
     return _document(x, "status", "default", properties)
+
+
+async def logs(x: Exchange) -> Answer:
+    """`GET …/logs/default?cluster=[&component=&lines=&follow=]`: text, as long as the client listens with `follow`.
+
+    `cluster` is a name, `GROUP/NAME` or a resource id.
+    """
+    allowed = _allowed(x, "Microsoft.Sorairo/logs/read")
+    lines = x.query.get("lines", "100")
+    if not (lines.isascii() and lines.isdigit() and len(lines) < 8):
+        raise invalid_parameter("lines", lines[:60], "a number was expected")
+    cluster = _cluster(x, allowed, x.query.get("cluster", ""))
+    if x.arm.logs is None:
+        raise not_implemented("logs")
+    follow = x.query.get("follow", "").lower() == "true"
+    stream = await x.arm.logs(cluster, x.query.get("component", ""), follow, int(lines))
+    return Answer(200, headers={"content-type": "text/plain; charset=utf-8"}, stream=stream)
+
+
+def _cluster(x: Exchange, allowed: frozenset[str], asked: str) -> Resource:
+    """The one cluster meant. Raises ArmError with the names there are."""
+    every = [
+        c
+        for s in allowed
+        for c in x.control.store.list(type="Microsoft.ContainerService/managedClusters", under=f"/subscriptions/{s}")
+    ]
+    named = asked.lower().strip("/")
+    found = [
+        c
+        for c in every
+        if named in (c.rid.name.lower(), f"{c.rid.resource_group}/{c.rid.name}".lower(), c.key.strip("/"))
+    ]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(sorted(f"{c.rid.resource_group}/{c.rid.name}" for c in found or every)) or "none"
+    if found:
+        raise ArmError("AmbiguousCluster", f"'{asked}' may be any of: {there}. Name the group too.")
+    raise ArmError("ResourceNotFound", f"There is no cluster '{asked}'. There are: {there}.", status=404)
 
 
 def _allowed(x: Exchange, action: str) -> frozenset[str]:
