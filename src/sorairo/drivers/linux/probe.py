@@ -15,12 +15,13 @@ from pathlib import Path
 from sorairo.drivers.linux import cgroups
 
 # linux/capability.h, in its order
-_CAPABILITIES = (
-    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service "
-    "net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct sys_admin "
-    "sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap mac_override "
-    "mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore"
-).split()  # noqa: SIM905 (41 lines otherwise)
+_NAMES = """
+chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service
+net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct sys_admin
+sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap mac_override
+mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore
+"""
+_CAPABILITIES = _NAMES.split()
 PROGRAMS = ("unshare", "nsenter", "mount", "umount", "pivot_root", "ip", "nft", "cp", "runsvdir", "runsv", "svlogd")
 """Without one of these there is no node. (Those of the engine are found on its own folder.)"""
 _NEEDED = ("sys_admin", "net_admin", "sys_chroot", "mknod", "setuid", "setgid", "chown", "dac_override", "sys_ptrace")
