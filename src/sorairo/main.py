@@ -323,7 +323,7 @@ def main() -> None:
     doing.add_argument("--stop", action="store_true", help="end all processes of clusters, keep data")
     doing.add_argument("--purge", action="store_true", help="remove everything from this host")
     arguments = parser.parse_args()
-    os.umask(0o077)
+    os.umask(0o022)  # What nodes see must be readable there; the state directory itself is 0700.
     state = State(arguments.state.absolute())
     state.make()
     state.hold_daemon(__version__)

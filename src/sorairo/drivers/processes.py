@@ -29,7 +29,7 @@ class ProcessMachines(SupervisedMachines):
 
     def _launch_script(self, home: Home, spec: Machine) -> str:
         supervisor = shlex.join(runsvdir_argv(str(home.services)))
-        return f"exec 3<&0 </dev/null\n{supervisor} 3<&- >/dev/null 2>&1 &\n"
+        return f"umask 022\nexec 3<&0 </dev/null\n{supervisor} 3<&- >/dev/null 2>&1 &\n"
 
     def _fall_walls(self, home: Home, record: Record) -> None:
         return

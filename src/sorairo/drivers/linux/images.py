@@ -30,6 +30,7 @@ _LEFT_OUT = ("io.containerd.grpc.v1.introspection",)
 
 _BUILD = """\
 set -e
+umask 022
 exec 3<&0 </dev/null
 containerd --config {work}/config.toml >{work}/log 2>&1 3<&- &
 containerd=$!

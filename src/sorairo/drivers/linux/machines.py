@@ -51,7 +51,7 @@ class LinuxMachines(SupervisedMachines):
             return NodeRoot(home, spec, self.engine).launch_script(self._cgroup(home).entrance(), _nsenter(spec))
         supervisor = shlex.join((*_nsenter(spec), *runsvdir_argv(str(home.services))))
         return (
-            f"exec 3<&0 </dev/null\n"
+            f"umask 022\nexec 3<&0 </dev/null\n"
             f"set -e\n"
             f"{self._cgroup(home).entrance()}"
             f'ulimit -n 1048576 2>/dev/null || ulimit -n "$(ulimit -H -n)"\n'
