@@ -236,7 +236,8 @@ exec {shlex.join(runsvdir_argv(SERVICES))} >/dev/null 3<&-
         boot.write_text(self.boot_script())
         unshare = ("unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--propagation", "private")
         first = f"/bin/sh {shlex.quote(str(boot))} &"
-        return f"umask 022\nexec 3<&0 </dev/null\nset -e\n{entrance}exec {shlex.join((*nsenter, *unshare, '/bin/sh', '-c', first))}\n"
+        walls = shlex.join((*nsenter, *unshare, "/bin/sh", "-c", first))
+        return f"umask 022\nexec 3<&0 </dev/null\nset -e\n{entrance}exec {walls}\n"
 
 
 def _delegate() -> str:
