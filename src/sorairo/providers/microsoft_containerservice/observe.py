@@ -164,13 +164,13 @@ class Observer:
         return composition.parts(cluster, custom, secrets)
 
     async def _nodes(self, ctx: Context, cluster: Resource) -> tuple[Node, ...]:
-        it = names(cluster)
+        """Of every scale set in the node resource group: those of a pool that is being deleted too."""
         found = []
-        for pool in pools(cluster):
-            for instance in await ctx.list(type=INSTANCE, under=it.scale_set(pool["name"])):
-                if not instance.deleting:
-                    host = instance.properties["osProfile"]["computerName"]
-                    found.append(Node(host, instance.id, pool["name"]))
+        for instance in await ctx.list(type=INSTANCE, under=names(cluster).group):
+            if not instance.deleting:
+                host = instance.properties["osProfile"]["computerName"]
+                pool = instance.body.get("tags", {}).get("aks-managed-poolName", "")
+                found.append(Node(host, instance.id, pool))
         return tuple(found)
 
     async def _inside(self, cluster: Resource, endpoint: Endpoint, nodes: tuple[Node, ...]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from sorairo.drivers.kubernetes import NotReady, node_ready
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource, Step
-from sorairo.providers.microsoft_containerservice import addons, hollow_nodes, pki
+from sorairo.providers.microsoft_containerservice import addons, drain, hollow_nodes, pki
 from sorairo.providers.microsoft_containerservice.composition import Part
-from sorairo.providers.microsoft_containerservice.names import fqdn, names
+from sorairo.providers.microsoft_containerservice.names import fqdn, names, pools
 from sorairo.providers.microsoft_containerservice.observe import Actual, Node, Observer, endpoint_of
 from sorairo.providers.microsoft_containerservice.substrate import Substrate, access
 from sorairo.providers.principals import Principals
@@ -40,7 +40,7 @@ class ClusterReconciler:
         if not actual.decided:
             return [Step("decide", self.decide)]
         stopped = bool(resource.private.get("stopped"))
-        plan = self._plan_parts(actual)
+        plan = self._plan_parts(resource, actual)
         there = {s.name for s in plan}
         if stopped:
             if actual.machine_running:
@@ -75,14 +75,18 @@ class ClusterReconciler:
             add(Step("add-ons", self.addons, (), needs("API server", "nodes", "default service account")))
         return plan
 
-    def _plan_parts(self, actual: Actual) -> list[Step]:
-        plan = []
+    def _plan_parts(self, resource: Resource, actual: Actual) -> list[Step]:
+        plan = [Step(f"drain {n.name}", self.drain, (n.name,)) for n in surplus_nodes(resource, actual)]
+        drains = tuple(s.name for s in plan)
+        scale_sets = {names(resource).scale_set(p["name"]).lower() for p in pools(resource)}
         labels = {part.id: label(part.id) for part in actual.parts}
         wrong = [p for p in actual.parts if p.id in actual.wrong]
         for part in wrong:
             needs = tuple(labels[n] for n in part.needs if n in actual.wrong and n in labels)
+            if part.id.lower() in scale_sets:
+                needs += drains
             plan.append(Step(labels[part.id], self.part, (part.id,), needs))
-        return plan + [Step(f"delete {label(id)}", self.delete_part, (id,)) for id in actual.surplus]
+        return plan + [Step(f"delete {label(id)}", self.delete_part, (id,), drains) for id in actual.surplus]
 
     def _plan_delete(self, resource: Resource, actual: Actual) -> list[Step]:
         plan = []
@@ -110,6 +114,12 @@ class ClusterReconciler:
             "identityProfile": {"kubeletidentity": resource.private.get("kubeletIdentity", {})},
             "effectiveOutboundIPs": [{"id": it.public_ip}],
         }
+
+    async def drain(self, ctx: Context, resource: Resource, node: str) -> None:
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        await ctx.say(f"draining {node}")
+        await drain.drain(self._on.api, access(resource, endpoint), node)
 
     # --- steps ---------------------------------------------------------------------------------------
 
@@ -233,7 +243,8 @@ class ClusterReconciler:
     async def hollow_nodes(self, ctx: Context, resource: Resource) -> None:
         endpoint = endpoint_of(resource)
         assert endpoint
-        nodes = await self._observer._nodes(ctx, resource)
+        wanted = {p["name"] for p in pools(resource)}
+        nodes = tuple(n for n in await self._observer._nodes(ctx, resource) if n.pool in wanted)
         await hollow_nodes.ensure(self._on.api, access(resource, endpoint), resource, nodes, self._sizes)
 
     async def delete_node(self, ctx: Context, resource: Resource, name: str) -> None:
@@ -265,6 +276,19 @@ class ClusterReconciler:
     async def forget_identity(self, ctx: Context, resource: Resource) -> None:
         await self._principals.remove_managed_identity(resource.id)
         await ctx.save(resource, private={"identity": None})
+
+
+def surplus_nodes(resource: Resource, actual: Actual) -> list[Node]:
+    """Nodes that are about to go while their cluster stays, and can be emptied first: the newest of a pool that
+    shrinks (as scale sets choose), and all of a pool that is deleted."""
+    if resource.private.get("stopped") or not actual.api_ready:
+        return []
+    found = []
+    counts = {p["name"]: int(p["count"]) for p in pools(resource)}
+    for pool in {n.pool for n in actual.nodes}:
+        mine = sorted((n for n in actual.nodes if n.pool == pool), key=lambda n: int(n.instance.rsplit("/", 1)[1]))
+        found += mine[counts.get(pool, 0) :]
+    return sorted(found, key=lambda n: n.name)
 
 
 def label(id: str) -> str:
