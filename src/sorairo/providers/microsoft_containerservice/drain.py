@@ -58,11 +58,11 @@ async def _to_evict(api: KubernetesApi, at: Access, node: str) -> list[Object]:
 
 
 def _evictable(pod: Object) -> bool:
-    """Not what a daemon set or the kubelet itself keeps, and not what has ended."""
+    """Not what a daemon set or the kubelet itself keeps, and not what has ended (and is not just being taken away)."""
     owners = {o["kind"] for o in pod["metadata"].get("ownerReferences", [])}
     mirrored = "kubernetes.io/config.mirror" in pod["metadata"].get("annotations", {})
     ended = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-    return "DaemonSet" not in owners and not mirrored and not ended
+    return "DaemonSet" not in owners and not mirrored and (not ended or "deletionTimestamp" in pod["metadata"])
 
 
 async def _evict(api: KubernetesApi, at: Access, pod: Object) -> str:
