@@ -27,6 +27,7 @@ import uvicorn
 from sorairo import __version__, tail
 from sorairo.arm.app import create_app
 from sorairo.arm.settings import Settings
+from sorairo.arm.tuning import tune
 from sorairo.drivers.kubernetes import KubernetesApi
 from sorairo.drivers.protocols import DriverError, Links, Machines
 from sorairo.engine import trace
@@ -50,6 +51,7 @@ from sorairo.providers import (
     microsoft_managedidentity,
     microsoft_network,
     microsoft_resources,
+    schemas,
 )
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice.admission import Capacity
@@ -153,7 +155,7 @@ def make_control(store: Store, directory: Directory, host: Host, config: Config,
         microsoft_compute.provider(host.nodes),
         microsoft_containerservice.provider(substrate, principals, sizes, capacity),
     ]
-    return Control(store, Registry(providers))
+    return Control(store, Registry(providers), schemas.check)
 
 
 async def status(host: Host, config: Config, store: Store) -> Document:

@@ -31,6 +31,8 @@ PRAGMAS = (
     "PRAGMA busy_timeout = 10000",
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -8000",
+    # Pages of the log (4 KB each) after which it is moved into the file, which makes one commit wait: 16 MB.
+    "PRAGMA wal_autocheckpoint = 4000",
 )
 
 
