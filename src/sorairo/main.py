@@ -51,7 +51,6 @@ from sorairo.providers import (
     microsoft_managedidentity,
     microsoft_network,
     microsoft_resources,
-    schemas,
 )
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice.admission import Capacity
@@ -155,7 +154,7 @@ def make_control(store: Store, directory: Directory, host: Host, config: Config,
         microsoft_compute.provider(host.nodes),
         microsoft_containerservice.provider(substrate, principals, sizes, capacity),
     ]
-    return Control(store, Registry(providers), schemas.check)
+    return Control(store, Registry(providers))
 
 
 async def status(host: Host, config: Config, store: Store) -> Document:
@@ -273,6 +272,7 @@ async def serve(state: State, config: Config) -> None:
     )
     await control.loop.start()
     preparing = asyncio.create_task(prepare(host))
+    tune()
     log.info("serving", endpoint=config.endpoint, substrate=config.substrate, version=__version__)
     try:
         await server.serve()
