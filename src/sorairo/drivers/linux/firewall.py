@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from sorairo.drivers.linux.fabric import nic_link
 from sorairo.drivers.linux.nft import Piece, chain, collection
@@ -20,7 +21,7 @@ _UNSHOWN = re.compile(r"[^A-Za-z0-9_. -]")
 
 
 def pieces(world: World) -> list[Piece]:
-    return [*(_firewall(each) for each in world.firewalls.values()), _bindings(world)]
+    return [*(piece for each in world.firewalls.values() for piece in _firewall(each)), _bindings(world)]
 
 
 def rule_text(rule: FirewallRule) -> str:
@@ -38,26 +39,32 @@ def rule_text(rule: FirewallRule) -> str:
     return " ".join(words)
 
 
-def _firewall(spec: Firewall) -> Piece:
-    text, chains = "", []
-    for direction, suffix in (("inbound", "in"), ("outbound", "out")):
-        rules = sorted((r for r in spec.rules if r.direction == direction), key=lambda r: r.priority)
-        chains.append(f"fw-{spec.id}.{suffix}")
-        text += chain(chains[-1], *(rule_text(rule) for rule in rules))
-    return Piece(f"fw-{spec.id}", text, tuple(chains))
+def names(spec: Firewall) -> tuple[str, str]:
+    """Its chains, of what comes in and of what goes out."""
+    return f"fw-{spec.id}.in", f"fw-{spec.id}.out"
+
+
+@lru_cache(maxsize=64)
+def _firewall(spec: Firewall) -> list[Piece]:
+    made = []
+    for direction, name in zip(("inbound", "outbound"), names(spec), strict=True):
+        ordered = sorted((rule for rule in spec.rules if rule.direction == direction), key=lambda rule: rule.priority)
+        made.append(Piece(name, chain(name, *map(rule_text, ordered)), chain=True))
+    return made
 
 
 def _bindings(world: World) -> Piece:
     elements: dict[str, list[str]] = {name: [] for name in MAPS}
-    subnets = [(ipaddress.IPv4Network(prefix), each.id) for each in world.firewalls.values() for prefix in each.subnets]
-    by_nic = {nic: each.id for each in world.firewalls.values() for nic in each.nics}
+    subnets = [(ipaddress.IPv4Network(prefix), each) for each in world.firewalls.values() for prefix in each.subnets]
+    by_nic = {nic: each for each in world.firewalls.values() for nic in each.nics}
     for nic_id, record in world.nics.items():
         address = ipaddress.IPv4Address(record.spec.address)
-        by_subnet = next((firewall for prefix, firewall in subnets if address in prefix), None)
-        for level, firewall in (("nic", by_nic.get(nic_id)), ("subnet", by_subnet)):
-            if firewall is not None:
-                for way in ("in", "out"):
-                    elements[f"{level}_{way}"].append(f'"{nic_link(nic_id)}" : jump fw-{firewall}.{way}')
+        by_subnet = next((each for prefix, each in subnets if address in prefix), None)
+        guards: dict[str, Firewall | None] = {"nic": by_nic.get(nic_id), "subnet": by_subnet}
+        for level, guard in guards.items():
+            if guard is not None:
+                for way, name in zip(("in", "out"), names(guard), strict=True):
+                    elements[f"{level}_{way}"].append(f'"{nic_link(nic_id)}" : jump {name}')
     return Piece(
         "bindings", "".join(collection("map", name, "type ifname : verdict;", each) for name, each in elements.items())
     )

@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -70,7 +70,7 @@ class Ground:
         found += [f"balancer {i}" for i, each in self.balancers.all().items() if each.spec.network == network_id]
         return found + [f"public address {i}" for i, each in self.publics.all().items() if each.network == network_id]
 
-    def apply_rules(self, world: World, now: nft.Listed | None = None) -> None:
+    def apply_rules(self, world: World, now: Mapping[str, str] | None = None) -> None:
         """Bring a network's packet rules in line with its records. `now`: what is known to stand, if it is."""
         with self.ns.enter(world.network.id):
             nft.sync(rules.network(world), now)

@@ -85,7 +85,7 @@ class LinuxLinks:
             with self._ns.enter(spec.id):
                 write_sysctls(fabric.NETWORK_SYSCTLS)
             # Before the link: never open, not even for a moment.
-            self.ground.apply_rules(world, nft.Listed() if made else None)
+            self.ground.apply_rules(world, {} if made else None)
             link = fabric.network_link(spec.id)
             lines = self._join(fabric.EDGE, link, spec.id, fabric.EDGE)
             with self._ns.enter(fabric.EDGE):

@@ -9,6 +9,7 @@ Each rule has a chain; maps lead from frontend to chain, so that a packet's cost
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import subprocess
@@ -19,7 +20,7 @@ from sorairo.drivers.linux.fabric import nic_link
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import NicRecord, World
 from sorairo.drivers.protocols import DriverError
-from sorairo.drivers.traffic import BalancerRule
+from sorairo.drivers.traffic import Balancer, BalancerRule
 
 _PORT = "ipv4_addr . inet_proto . inet_service"
 MAPS = {"lb_steer": _PORT, "lb_steer_all": "ipv4_addr", "lb_target": _PORT, "lb_target_all": "ipv4_addr"}
@@ -44,20 +45,25 @@ MARKS = range(1, _MASK)
 # --- rules ----------------------------------------------------------------------------------------------
 
 
+def names(spec: Balancer) -> dict[str, str]:
+    """The chain of each rule, by the rule's name."""
+    return {rule.name: f"lb-{spec.id}.{hashlib.sha256(rule.name.encode()).hexdigest()[:12]}" for rule in spec.rules}
+
+
 def pieces(world: World) -> list[Piece]:
     find = _finder(world)
     dispatch: dict[str, list[str]] = {name: [] for name in MAPS}
     made = []
     for record in world.balancers.values():
-        text, chains = "", []
-        for number, rule in enumerate(record.spec.rules):
-            name = f"lb-{record.spec.id}.{number}"
-            chains.append(name)
-            text += chain(name, *_choice(rule, record.down.get(rule.name, frozenset()), find))
+        chains = names(record.spec)
+        for rule in record.spec.rules:
+            name = chains[rule.name]
+            made.append(
+                Piece(name, chain(name, *_choice(rule, record.down.get(rule.name, frozenset()), find)), chain=True)
+            )
             key = f"{rule.frontend} . {rule.protocol} . {rule.port}" if rule.port else rule.frontend
             where = ("lb_steer" if rule.floating else "lb_target") + ("" if rule.port else "_all")
             dispatch[where].append(f"{key} : goto {name}")
-        made.append(Piece(f"lb-{record.spec.id}", text, tuple(chains)))
     maps = (collection("map", name, f"type {key} : verdict;", dispatch[name]) for name, key in MAPS.items())
     return [*made, Piece("balancing", "".join(maps))]
 

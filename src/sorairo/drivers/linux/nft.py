@@ -3,49 +3,44 @@
 Rulesets are kept in nft's own language: it is what `nft list` shows, what its manual explains, and a third the size of
 its JSON. Whatever goes into one is an address, a number or a checked name, never a user's text.
 
-A ruleset is made of pieces. Each is written whole, and leaves its digest in a chain of its own in the same
-transaction: so whether it stands as asked is read from the kernel, and what has not changed is not touched.
+A ruleset is made of pieces. Each is written whole, and in the same transaction leaves its digest in a set of digests:
+so whether it stands as asked is read from the kernel, by one short list, and what has not changed is not touched.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sorairo.drivers.protocols import DriverError
 
 TABLE = "sorairo"
-_MARK = "is-"
+_STANDING = f"ip {TABLE} standing"
+"""Set of digests (in the guise of IPv6 addresses, the longest key there is), each with its piece's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`text` makes the piece what it should be, from nothing and from any earlier version of itself."""
+    """`text` makes the piece what it should be, from nothing and from any earlier version of itself.
+
+    `chain`: it makes one chain of its own name, which is deleted when the piece is no longer wanted. Pieces of other
+    kinds are never given up.
+    """
 
     name: str
     text: str
-    chains: tuple[str, ...] = ()
-    """The chains it makes. A chain that no piece makes any more is deleted."""
+    chain: bool = False
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()[:24]
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """What stands in a namespace."""
-
-    pieces: dict[str, str] = field(default_factory=dict)
-    """Name and digest."""
-    chains: frozenset[str] = frozenset()
-
-    def has(self, piece: Piece) -> bool:
-        return self.pieces.get(piece.name) == piece.digest
+        kind = b"chain" if self.chain else b"other"
+        raw = hashlib.sha256(b"\0".join((kind, self.name.encode(), self.text.encode()))).digest()
+        return str(ipaddress.IPv6Address(raw[:16]))
 
 
 def chain(name: str, *rules: str, hook: str = "") -> str:
@@ -65,20 +60,27 @@ def collection(kind: str, name: str, typed: str, elements: Sequence[str] | None 
     return text
 
 
-def sync(pieces: Sequence[Piece], now: Listed | None = None) -> None:
+def sync(pieces: Sequence[Piece], now: Mapping[str, str] | None = None) -> None:
     """Bring the table of the namespace the thread is in in line, in one transaction, or none if it is.
 
-    A piece comes after those whose sets and chains it mentions. Raises DriverError with nft's own words.
+    `now`: what is known to stand, if it is. A piece comes after those whose sets and chains it mentions. Raises
+    DriverError with nft's own words.
     """
-    now = listed() if now is None else now
-    changed = [piece for piece in pieces if not now.has(piece)]
-    kept = {name for piece in pieces for name in (*piece.chains, _MARK + piece.name)}
-    stale = sorted(now.chains - kept)
-    if changed or stale:
-        text = "".join(chain(_MARK + p.name, f'return comment "{p.digest}"') + p.text for p in changed)
-        text += "".join(f"flush chain ip {TABLE} {name}\n" for name in stale)
-        text += "".join(f"delete chain ip {TABLE} {name}\n" for name in stale)
-        apply(f"add table ip {TABLE}\n{text}")
+    now = standing() if now is None else now
+    changed = [piece for piece in pieces if now.get(piece.name) != piece.digest]
+    stale = sorted(now.keys() - {piece.name for piece in pieces})
+    if not changed and not stale:
+        return
+    gone = [now[name] for name in (*stale, *(piece.name for piece in changed)) if name in now]
+    come = [f'{piece.digest} comment "{piece.name}"' for piece in changed]
+    apply(
+        f"add table ip {TABLE}\nadd set {_STANDING} {{ type ipv6_addr; }}\n"
+        + (f"delete element {_STANDING} {{ {', '.join(gone)} }}\n" if gone else "")
+        + (f"add element {_STANDING} {{ {', '.join(come)} }}\n" if come else "")
+        + "".join(piece.text for piece in changed)
+        + "".join(f"flush chain ip {TABLE} {name}\n" for name in stale)
+        + "".join(f"delete chain ip {TABLE} {name}\n" for name in stale)
+    )
 
 
 def apply(text: str) -> None:
@@ -88,14 +90,11 @@ def apply(text: str) -> None:
         raise DriverError(f"nft: {ran.stderr.decode(errors='replace').strip()}")
 
 
-def listed() -> Listed:
-    """What stands in the namespace the thread is in; nothing when it has no table."""
-    ran = subprocess.run(["nft", "-j", "-t", "list", "table", "ip", TABLE], capture_output=True, check=False)
+def standing() -> dict[str, str]:
+    """Name and digest of every piece that stands in the namespace the thread is in; none when it has no table."""
+    ran = subprocess.run(["nft", "-j", "list", "set", *_STANDING.split()], capture_output=True, check=False)
     if ran.returncode:
-        return Listed()
+        return {}
     entries: list[dict[str, Any]] = json.loads(ran.stdout)["nftables"]
-    rules = [entry["rule"] for entry in entries if "rule" in entry]
-    return Listed(
-        {r["chain"].removeprefix(_MARK): r.get("comment", "") for r in rules if r["chain"].startswith(_MARK)},
-        frozenset(entry["chain"]["name"] for entry in entries if "chain" in entry),
-    )
+    elements = (each["elem"] for entry in entries for each in entry.get("set", {}).get("elem", ()))
+    return {each["comment"]: str(ipaddress.IPv6Address(each["val"])) for each in elements}

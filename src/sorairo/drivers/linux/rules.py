@@ -23,7 +23,7 @@ def edge() -> list[Piece]:
     """A network's packets reach public addresses but not the host, whose services listen on every address: what
     the host publishes is to be named here. Control planes are sorairo's own and may speak to the host."""
     rules = ("ct state established,related accept", f'iifname "n*" oifname "{HOST}" drop')
-    return [Piece("base", chain("forward", *rules, hook=_FORWARD), ("forward",))]
+    return [Piece("base", chain("forward", *rules, hook=_FORWARD))]
 
 
 def network(world: World) -> list[Piece]:
@@ -73,7 +73,7 @@ def base(spec: Network) -> Piece:
             hook="type nat hook postrouting priority srcnat; policy accept;",
         )
     )
-    return Piece("base", text, ("steer", "target", "forward", "source"))
+    return Piece("base", text)
 
 
 def _publics(world: World) -> Piece:

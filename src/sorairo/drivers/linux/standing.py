@@ -51,13 +51,13 @@ class View:
     def __init__(self, ns: Namespaces, name: str) -> None:
         self._ns, self._name = ns, name
         self.routes: set[Route] = set()
-        self._listed = nft.Listed()
+        self._standing: dict[str, str] = {}
         if ns.exists(name):
             with ns.enter(name):
-                self.routes, self._listed = routes(), nft.listed()
+                self.routes, self._standing = routes(), nft.standing()
 
     def has(self, piece: nft.Piece) -> bool:
-        return self._listed.has(piece)
+        return self._standing.get(piece.name) == piece.digest
 
     def has_link(self, link: str, address: str) -> bool:
         if not self._ns.exists(self._name):

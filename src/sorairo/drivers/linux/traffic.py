@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
-from sorairo.drivers.linux import checks, loadbalancer, nft, rules
+from sorairo.drivers.linux import checks, firewall, loadbalancer, nft, rules
 from sorairo.drivers.linux.fabric import DOWNLINK, EDGE, network_link
 from sorairo.drivers.linux.ground import Ground
 from sorairo.drivers.linux.iproute import Route, route, routes
@@ -24,9 +24,9 @@ class _Seen:
     def __init__(self, ground: Ground, world: World) -> None:
         self._link = network_link(world.network.id)
         with ground.ns.enter(world.network.id):
-            listed = nft.listed()
+            standing = nft.standing()
             self.marked = loadbalancer.routes_stand(world)
-        self._pieces = {piece.name for piece in rules.network(world) if listed.has(piece)}
+        self._pieces = {piece.name for piece in rules.network(world) if standing.get(piece.name) == piece.digest}
         self._routes: set[Route] = set()
         if ground.ns.exists(EDGE):
             with ground.ns.enter(EDGE):
@@ -106,7 +106,7 @@ class LinuxFirewalls:
 
     def _observe(self) -> Standing[Firewall]:
         def stands(each: Firewall, world: World, seen: _Seen) -> bool:
-            return seen.has(f"fw-{each.id}", "bindings")
+            return seen.has(*firewall.names(each), "bindings")
 
         records = self._ground.firewalls.all()
         return _observe(self._ground, {i: (each.network, each.owner, each) for i, each in records.items()}, stands)
@@ -171,7 +171,9 @@ class LinuxBalancers:
     def _observe(self) -> Standing[BalancerState]:
         def stands(each: BalancerState, world: World, seen: _Seen) -> bool:
             public = {rule.frontend for rule in each.spec.rules} & set(world.public_addresses())
-            return seen.has(f"lb-{each.spec.id}", "balancing") and seen.marked and seen.routed(public)
+            return (
+                seen.has(*loadbalancer.names(each.spec).values(), "balancing") and seen.marked and seen.routed(public)
+            )
 
         records = {
             i: (each.spec.network, each.spec.owner, BalancerState(each.spec, each.down))
