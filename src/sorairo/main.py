@@ -51,6 +51,7 @@ from sorairo.providers import (
     microsoft_managedidentity,
     microsoft_network,
     microsoft_resources,
+    schemas,
 )
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice.admission import Capacity
@@ -60,8 +61,6 @@ from sorairo.store import Store
 
 log = structlog.get_logger(__name__)
 
-PUBLIC_ADDRESSES = tuple(f"198.18.{n // 256}.{n % 256}" for n in range(16, 1024))
-"""What public IPs are taken from (RFC 2544's range, never routed on the internet)."""
 HOLLOW_PORTS = tuple(range(20000, 21000))
 
 
@@ -119,28 +118,36 @@ def image_archives() -> dict[str, Path]:
     return {path.stem: path for path in sorted(Path(sorairo_images.IMAGES).glob("*.tar"))}
 
 
-def make_host(substrate: str, state: Path, engine: Mapping[str, Path]) -> Host:
+def make_host(substrate: str, state: State, engine: Mapping[str, Path]) -> Host:
     if substrate == "hollow":
         from sorairo.drivers.hollow.links import HollowLinks
         from sorairo.drivers.hollow.machines import HollowMachines
         from sorairo.drivers.processes import ProcessMachines
 
-        return Host(ProcessMachines(state, engine), HollowMachines(), HollowLinks())
+        return Host(ProcessMachines(state.root, engine), HollowMachines(), HollowLinks())
     from sorairo.drivers.linux.links import LinuxLinks
     from sorairo.drivers.linux.machines import LinuxMachines
 
-    machines = LinuxMachines(state, engine, image_archives())
-    return Host(machines, machines, LinuxLinks())
+    fabric = state.fabric
+    machines = LinuxMachines(state.root, engine, image_archives(), namespaces=fabric.run_dir / "netns")
+    return Host(machines, machines, LinuxLinks(fabric.run_dir, fabric.public_range, fabric.tag))
 
 
-def make_control(store: Store, directory: Directory, host: Host, config: Config, api: KubernetesApi) -> Control:
+def make_control(
+    store: Store,
+    directory: Directory,
+    host: Host,
+    config: Config,
+    api: KubernetesApi,
+    public_addresses: tuple[str, ...],
+) -> Control:
     principals = Principals(directory)
     substrate = Substrate(
         "hollow" if config.substrate == "hollow" else "linux",
         host.control_planes,
         host.links,
         api,
-        PUBLIC_ADDRESSES,
+        public_addresses,
         HOLLOW_PORTS,
     )
     sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
@@ -150,11 +157,11 @@ def make_control(store: Store, directory: Directory, host: Host, config: Config,
         microsoft_resources.PROVIDER,
         microsoft_authorization.provider(store, directory),
         microsoft_managedidentity.provider(principals),
-        microsoft_network.provider(host.links, PUBLIC_ADDRESSES),
+        microsoft_network.provider(host.links, public_addresses),
         microsoft_compute.provider(host.nodes),
         microsoft_containerservice.provider(substrate, principals, sizes, capacity),
     ]
-    return Control(store, Registry(providers))
+    return Control(store, Registry(providers), schemas.check)
 
 
 async def status(host: Host, config: Config, store: Store) -> Document:
@@ -237,8 +244,8 @@ async def serve(state: State, config: Config) -> None:
     tokens = Tokens(Authority(config.endpoint), load_keys(state.signing_keys), directory)
     verifier = Verifier(tokens)
     api = KubernetesApi()
-    host = make_host(config.substrate, state.root, engine_folders())
-    control = make_control(store, directory, host, config, api)
+    host = make_host(config.substrate, state, engine_folders())
+    control = make_control(store, directory, host, config, api, state.fabric.public_addresses)
 
     async def status_now() -> Document:
         return await status(host, config, store)
@@ -334,7 +341,7 @@ def main() -> None:
     if config is None:
         sys.exit("there is no config.json: start sorairo with `sorairo up`")
     if arguments.stop or arguments.purge:
-        host = make_host(config.substrate, state.root, engine_folders())
+        host = make_host(config.substrate, state, engine_folders())
         asyncio.run(stop(host) if arguments.stop else purge(host))
         return
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

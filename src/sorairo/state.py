@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import ipaddress
 import json
 import os
 import sys
@@ -55,6 +57,24 @@ class Config:
     @property
     def endpoint(self) -> str:
         return f"https://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """What of the host's network an installation takes: no two may share any of it."""
+
+    run_dir: Path
+    """Namespaces and what is known of links; gone after a reboot, as they are."""
+    public_range: str
+    """What public addresses are taken from: RFC 2544's, never routed on the internet."""
+    tag: str
+    """Tells this installation's one link on the host from others'."""
+
+    @property
+    def public_addresses(self) -> tuple[str, ...]:
+        """In order; the first 15 of the range are the fabric's own, and a thousand are enough."""
+        network = ipaddress.IPv4Network(self.public_range)
+        return tuple(str(network[n]) for n in range(16, min(network.num_addresses - 1, 1024)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +140,15 @@ class State:
     @property
     def azure(self) -> Path:
         return self.root / "azure"
+
+    @property
+    def fabric(self) -> Fabric:
+        """The default installation has the documented range; each other one (a test's) a piece of the next, by the
+        hash of its folder, so that it can run beside."""
+        if self.root == Path("/var/lib/sorairo"):
+            return Fabric(Path("/run/sorairo"), "198.18.0.0/16", "main")
+        digest = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()
+        return Fabric(Path(f"/run/sorairo-{digest[:4]}"), f"198.19.{int(digest[:2], 16)}.0/24", digest[:4])
 
     def make(self) -> None:
         """The directory itself, for its owner alone: it holds keys and secrets."""

@@ -18,14 +18,22 @@ from sorairo.drivers.supervised import SupervisedMachines
 from sorairo.drivers.supervisor import runsvdir_argv
 
 NAMESPACES = Path("/run/sorairo/netns")
-"""Where Links binds the network namespaces it makes, by name."""
+"""Where Links binds the network namespaces it makes, by name, unless told otherwise."""
 
 
 class LinuxMachines(SupervisedMachines):
     """`protocols.Machines` with either isolation. `images`: the archive that each name in `Machine.images` means."""
 
-    def __init__(self, state: Path, engine: Mapping[str, Path], images: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        engine: Mapping[str, Path],
+        images: Mapping[str, Path] | None = None,
+        *,
+        namespaces: Path = NAMESPACES,
+    ) -> None:
         super().__init__(state, engine)
+        self._namespaces = namespaces
         programs = self.engine.get("bin", Path("/usr/bin"))
         self._images = ImageStores(self.state / "images", dict(images or {}), programs)
 
@@ -37,7 +45,7 @@ class LinuxMachines(SupervisedMachines):
         return (spec.hostname, spec.cpus, spec.memory_bytes)
 
     def _raise_walls(self, home: Home, spec: Machine) -> None:
-        if spec.namespace is not None and not (NAMESPACES / spec.namespace).exists():
+        if spec.namespace is not None and not (self._namespaces / spec.namespace).exists():
             raise DriverError(f"no network namespace {spec.namespace}")
         if spec.isolation == "process":
             self._cgroup(home).make(delegate=False)
@@ -48,8 +56,8 @@ class LinuxMachines(SupervisedMachines):
 
     def _launch_script(self, home: Home, spec: Machine) -> str:
         if spec.isolation == "node":
-            return NodeRoot(home, spec, self.engine).launch_script(self._cgroup(home).entrance(), _nsenter(spec))
-        supervisor = shlex.join((*_nsenter(spec), *runsvdir_argv(str(home.services))))
+            return NodeRoot(home, spec, self.engine).launch_script(self._cgroup(home).entrance(), self._nsenter(spec))
+        supervisor = shlex.join((*self._nsenter(spec), *runsvdir_argv(str(home.services))))
         return (
             f"umask 022\nexec 3<&0 </dev/null\n"
             f"set -e\n"
@@ -111,7 +119,7 @@ class LinuxMachines(SupervisedMachines):
     def _enter(self, home: Home, record: Record, supervisor: int, argv: tuple[str, ...]) -> tuple[str, ...]:
         node = record.isolation == "node"
         script = f'{self._cgroup(home).entrance(leaf=node)}exec "$@"'
-        walls = _nsenter(record)
+        walls = self._nsenter(record)
         if node:
             kinds = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
             walls = ("nsenter", f"--target={supervisor}", *kinds, "--")
@@ -120,10 +128,9 @@ class LinuxMachines(SupervisedMachines):
     def _cgroup(self, home: Home) -> Cgroup:
         return Cgroup(self.mark, home.id)
 
-
-def _nsenter(machine: Machine | Record) -> tuple[str, ...]:
-    """Not `ip netns exec`, which remounts /sys and so hides the control groups."""
-    return ("nsenter", f"--net={NAMESPACES / machine.namespace}") if machine.namespace else ()
+    def _nsenter(self, machine: Machine | Record) -> tuple[str, ...]:
+        """Not `ip netns exec`, which remounts /sys and so hides the control groups."""
+        return ("nsenter", f"--net={self._namespaces / machine.namespace}") if machine.namespace else ()
 
 
 def _unmount_below(folder: Path) -> None:
