@@ -66,9 +66,9 @@ def render(document: dict[str, Any], *, processes: bool) -> RenderableType:
     clusters: list[dict[str, Any]] = document["clusters"]
     if not clusters:
         return Group(*shown, Text("  no clusters yet: az aks create, or sorairo demo", style="dim"))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 1))
     for heading in ("CLUSTER", "GROUP", "KUBERNETES", "STATE", "MACHINES", "PROCESSES"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
     for cluster in clusters:
         machines: list[dict[str, Any]] = cluster.get("machines", [])
         every = [p for m in machines for p in m["processes"]]

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,7 +16,7 @@ from sorairo.cli.client import Client
 from sorairo.cli.problem import Problem
 from sorairo.state import State
 
-BAR = 28
+BAR = 24
 """Characters of the bar that stands for the whole trace."""
 
 
@@ -40,7 +40,8 @@ def command(state: State, as_json: bool, what: str) -> None:
     if as_json:
         show_json(found)
     else:
-        show.out().print(render(found))
+        console = show.out()
+        console.print(render(found, console.width))
 
 
 def identify(what: str) -> str:
@@ -48,36 +49,43 @@ def identify(what: str) -> str:
     return what.split("?", 1)[0].rstrip("/").rpartition("/")[2]
 
 
-def render(trace: dict[str, Any]) -> RenderableType:
+def render(trace: dict[str, Any], width: int) -> RenderableType:
     """One row a span, children under their parent in the order they began, each with its place in time."""
+    operation = trace.get("operation") or {}
     spans = [_timed(s) for s in trace["spans"]]
     began = min(s["startedAt"] for s in spans)
-    now = max(s.get("endedAt") or s["startedAt"] for s in spans)
+    now = max(s["endedAt"] or s["startedAt"] for s in spans)
     whole = max(now - began, 1e-6)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=False)
-    table.add_column(overflow="ellipsis", no_wrap=True, ratio=1)
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="ellipsis", no_wrap=True, max_width=max(20, width - BAR - 14))
+    table.add_column(justify="right", no_wrap=True, width=10)
     table.add_column(no_wrap=True, width=BAR)
-    table.add_column(overflow="fold", style="red")
-    for prefix, span in _walk(spans):
-        ended = span.get("endedAt")
+    errors: dict[str, str] = {}
+    for prefix, span in _walk(spans, operation.get("spanId", "")):
+        ended = span["endedAt"]
         took = (ended or now) - span["startedAt"]
-        name = Text(prefix, style="dim") + Text(span["name"], style=_style(span))
+        name = Text(prefix, style="dim") + Text(_short(span["name"]), style=_style(span))
         if span["kind"] in ("step", "reconcile") and (resource := _resource(span)):
             name += Text(f"  {resource}", style="dim")
+        if error := str(span.get("attributes", {}).get("error", "")):
+            errors.setdefault(error, _short(span["name"]))
         table.add_row(
             name,
-            Text(show.span(took) + ("" if ended else " …"), style="" if ended else "yellow"),
+            Text(show.span(took) if ended else "…", style="" if ended else "yellow"),
             _bar(span["startedAt"] - began, took, whole, span),
-            str(span.get("attributes", {}).get("error", "")),
         )
-    head = Text(
-        f"trace {trace.get('traceId', '')}  {show.span(now - began)} in all, {len(spans)} spans\n", style="bold"
-    )
-    grid = Table.grid(expand=True)
-    grid.add_row(head)
-    grid.add_row(table)
-    return grid
+    head = Text(f"trace {trace.get('traceId', '')}  {show.span(now - began)} in all, {len(spans)} spans", style="bold")
+    if operation.get("status") == "InProgress" and operation.get("message"):
+        head += Text(f"\nwaiting: {operation['message']}", style="yellow")
+    failed = [Text(f"{where}: {error}", style="red") for error, where in errors.items()]
+    return Group(head, table, *failed)
+
+
+def _short(name: str) -> str:
+    """A request's or operation's name with the last two segments of what it is about: the rest is the same for all."""
+    verb, _, path = name.partition(" ")
+    parts = path.split("/")
+    return f"{verb} {'/'.join(parts[-2:])}" if verb.isupper() and len(parts) > 2 else name
 
 
 def _timed(span: dict[str, Any]) -> dict[str, Any]:
@@ -90,13 +98,15 @@ def _seconds(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
-def _walk(spans: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Spans with the branches to draw before each; those whose parent is not there are roots."""
+def _walk(spans: list[dict[str, Any]], operation: str) -> list[tuple[str, dict[str, Any]]]:
+    """Spans with the branches to draw before each. A parent that is still at work is not recorded yet: its children
+    hang on the operation so long."""
     ids = {s["spanId"] for s in spans}
+    stand_in = operation if operation in ids else ""
     children: dict[str, list[dict[str, Any]]] = {}
     for span in sorted(spans, key=lambda s: float(s["startedAt"])):
         parent = span.get("parentSpanId") or ""
-        children.setdefault(parent if parent in ids else "", []).append(span)
+        children.setdefault(parent if parent in ids else stand_in if parent else "", []).append(span)
     rows: list[tuple[str, dict[str, Any]]] = []
 
     def visit(span: dict[str, Any], prefix: str, branch: str, below: str) -> None:

@@ -1,0 +1,5 @@
+"""`python -m sorairo.cli`."""
+
+from sorairo.cli import main
+
+main()
