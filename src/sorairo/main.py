@@ -44,6 +44,7 @@ from sorairo.identity.keys import load_keys
 from sorairo.identity.tokens import Authority, Tokens
 from sorairo.identity.verify import Verifier
 from sorairo.logs import log_to
+from sorairo.mend import mend
 from sorairo.providers import (
     microsoft_authorization,
     microsoft_compute,
@@ -157,7 +158,7 @@ def make_control(
         microsoft_resources.PROVIDER,
         microsoft_authorization.provider(store, directory),
         microsoft_managedidentity.provider(principals),
-        microsoft_network.provider(host.links, public_addresses),
+        microsoft_network.provider(host.links, public_addresses, blocks=substrate.hollow),
         microsoft_compute.provider(host.nodes),
         microsoft_containerservice.provider(substrate, principals, sizes, capacity),
     ]
@@ -278,13 +279,17 @@ async def serve(state: State, config: Config) -> None:
         )
     )
     await control.loop.start()
-    preparing = asyncio.create_task(prepare(host))
+    background = [
+        asyncio.create_task(prepare(host)),
+        asyncio.create_task(mend(control, (host.control_planes, host.nodes))),
+    ]
     tune()
     log.info("serving", endpoint=config.endpoint, substrate=config.substrate, version=__version__)
     try:
         await server.serve()
     finally:
-        preparing.cancel()
+        for task in background:
+            task.cancel()
         await control.loop.stop()
         await api.close()
         await store.close()

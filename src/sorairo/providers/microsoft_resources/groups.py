@@ -26,6 +26,20 @@ async def _admit(admission: Admission) -> None:
     admission.body["properties"] = {}
 
 
+async def _admit_delete(admission: Admission) -> None:
+    """A cluster's node resource group goes with the cluster, as with AKS's node resource group lockdown.
+
+    https://learn.microsoft.com/azure/aks/node-resource-group-lockdown"""
+    owner = admission.existing.managed_by if admission.existing else None
+    if owner and await admission.reader.get(owner):
+        raise ArmError(
+            "DenyAssignmentAuthorizationFailed",
+            f"The resource group '{admission.id.name}' belongs to '{owner}' and goes with it; deleting it by itself is "
+            "denied. Delete the cluster instead.",
+            status=403,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What is still in the group: ids of resources not yet asked to go, and of all that are still there."""
@@ -89,7 +103,9 @@ RESOURCE_GROUPS: ResourceType[Contents] = ResourceType(
      "2021-01-01", "2020-10-01", "2020-06-01", "2019-10-01", "2019-05-01", "2018-05-01", "2017-05-10", "2016-09-01"),
     reconciler=GroupReconciler(),
     admit=_admit,
+    admit_delete=_admit_delete,
     render=_render,
     tracked=False,
     synchronous=True,
+    schema="resourceGroups",
 )  # fmt: skip
