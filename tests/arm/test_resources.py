@@ -43,6 +43,10 @@ async def test_paths_have_no_case_and_names_keep_theirs(arm: World) -> None:
     await arm.call("PUT", WIDGET.upper(), {"location": "eastus", "tags": {"n": "2"}})
     document = (await arm.call("GET", WIDGET)).json()
     assert (document["id"], document["tags"]) == (WIDGET, {"n": "2"})
+    # What is not a name is written as Azure writes it, however the first request did.
+    await arm.made(GADGET.lower())
+    part = await arm.call("PUT", f"{GADGET.upper()}/PARTS/Pp", {})
+    assert part.json()["id"] == f"{SUB}/resourceGroups/WEB/providers/Microsoft.Test/gadgets/G/parts/Pp"
 
 
 async def test_head_tells_existence_without_a_body(arm: World) -> None:

@@ -137,7 +137,7 @@ class Router:
 
     def resolve(self, path: str) -> Target | None:
         """None: a path that names nothing."""
-        segments = [s for s in path.split("/") if s]
+        segments = self._canonical([s for s in path.split("/") if s])
         lowered = [s.lower() for s in segments]
         found = self._root.find(segments)
         if found is not None:
@@ -155,6 +155,32 @@ class Router:
         if found is not None and kind in found[0].scopes:
             return _own(found[0], found[1], subscription, scope)
         return self._typed(scope, subscription, tail)
+
+    def _canonical(self, segments: list[str]) -> list[str]:
+        """Everything but names in the case Azure writes it, as it does in the ids it gives out."""
+        found = list(segments)
+        lowered = [s.lower() for s in segments]
+        if lowered[:1] == ["subscriptions"]:
+            found[:2] = lowered[:2]
+            found[2:3] = ["resourceGroups"] if lowered[2:3] == ["resourcegroups"] else found[2:3]
+        kind, names_next = "", False
+        for at, word in enumerate(lowered):
+            if word == "providers" and not names_next:
+                found[at], kind, names_next = "providers", "", False
+                continue
+            if at and lowered[at - 1] == "providers" and not kind:
+                provider = self._registry.providers.get(word)
+                kind = provider.namespace if provider else segments[at]
+                found[at] = kind
+            elif kind and not names_next:
+                kind = f"{kind}/{segments[at]}"
+                type = self._registry.type(kind)
+                if type is not None:
+                    kind, found[at] = type.name, type.name.rsplit("/", 1)[1]
+                names_next = True
+            elif kind:
+                names_next = False
+        return found
 
     def _typed(self, scope: str, subscription: str, tail: list[str]) -> Target | None:
         """A resource, a list of them, or an action on one."""
