@@ -114,6 +114,8 @@ def inline_shown(parent_document: Document, type: ResourceType[Any], rid: Resour
 def inline_stored(body: Document, name: str, inline: Inline) -> Document:
     """A child's request body as the item its parent's list holds."""
     properties = body.get("properties") or {}
+    if not isinstance(properties, dict):
+        raise ArmError("InvalidRequestContent", "The request content was invalid: 'properties' must be an object.")
     properties = {k: v for k, v in properties.items() if k != "provisioningState"}
     if inline.flat:
         return {**properties, "name": name}

@@ -17,6 +17,8 @@ from sorairo.engine.ids import ResourceId, parse_id
 Document = dict[str, Any]
 ProvisioningState = Literal["Creating", "Updating", "Deleting", "Succeeded", "Failed", "Canceled"]
 OperationStatus = Literal["InProgress", "Succeeded", "Failed", "Canceled"]
+Schema = Callable[[str, Document], None]
+"""Holds a body to a named schema, dropping in place what clients cannot set; raises ArmError."""
 TERMINAL: frozenset[str] = frozenset({"Succeeded", "Failed", "Canceled"})
 
 

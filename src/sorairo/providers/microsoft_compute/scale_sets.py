@@ -141,4 +141,5 @@ SCALE_SETS: ResourceType[Actual] = ResourceType(
     API_VERSIONS,
     reconciler=ScaleSetReconciler(),
     admit=admit,
+    schema="virtualMachineScaleSets",
 )

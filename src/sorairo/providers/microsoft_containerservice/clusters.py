@@ -84,6 +84,7 @@ def cluster_types(
         f"{CLUSTER}/agentPools",
         API_VERSIONS,
         inline=Inline("agentPoolProfiles", flat=True),
+        schema="agentPools",
         located=False,
         tracked=False,
         admit_delete=admit_pool_delete,

@@ -5,16 +5,11 @@ https://learn.microsoft.com/rest/api/managedidentity/user-assigned-identities
 
 from __future__ import annotations
 
-from sorairo.engine.types import Admission, Context, Document, Provider, Resource, ResourceType, Step
+from sorairo.engine.types import Context, Document, Provider, Resource, ResourceType, Step
 from sorairo.providers.principals import Principals
 
 API_VERSIONS = ("2025-05-31-preview", "2025-01-31-preview", "2024-11-30", "2023-07-31-preview", "2023-01-31",
                 "2022-01-31-preview", "2021-09-30-preview", "2018-11-30", "2015-08-31-preview")  # fmt: skip
-
-
-async def admit(admission: Admission) -> None:
-    for key in ("principalId", "clientId", "tenantId"):
-        admission.body["properties"].pop(key, None)
 
 
 class IdentityReconciler:
@@ -51,6 +46,6 @@ def provider(principals: Principals) -> Provider:
         "Microsoft.ManagedIdentity/userAssignedIdentities",
         API_VERSIONS,
         reconciler=IdentityReconciler(principals),
-        admit=admit,
+        schema="userAssignedIdentities",
     )
     return Provider("Microsoft.ManagedIdentity", (type,))

@@ -34,16 +34,28 @@ async def _admit_routes(admission: Admission) -> None:
 
 
 LOAD_BALANCERS: ResourceType[None] = ResourceType(
-    "Microsoft.Network/loadBalancers", API_VERSIONS, admit=_admit_load_balancer, render=_render_load_balancer
+    "Microsoft.Network/loadBalancers",
+    API_VERSIONS,
+    admit=_admit_load_balancer,
+    render=_render_load_balancer,
+    schema="loadBalancers",
 )
 BACKEND_POOLS: ResourceType[None] = ResourceType(
     "Microsoft.Network/loadBalancers/backendAddressPools",
     API_VERSIONS,
     inline=Inline("backendAddressPools"),
+    schema="backendAddressPools",
     located=False,
     tracked=False,
 )
-ROUTE_TABLES: ResourceType[None] = ResourceType("Microsoft.Network/routeTables", API_VERSIONS, admit=_admit_routes)
+ROUTE_TABLES: ResourceType[None] = ResourceType(
+    "Microsoft.Network/routeTables", API_VERSIONS, admit=_admit_routes, schema="routeTables"
+)
 ROUTES: ResourceType[None] = ResourceType(
-    "Microsoft.Network/routeTables/routes", API_VERSIONS, inline=Inline("routes"), located=False, tracked=False
+    "Microsoft.Network/routeTables/routes",
+    API_VERSIONS,
+    inline=Inline("routes"),
+    schema="routes",
+    located=False,
+    tracked=False,
 )

@@ -201,7 +201,14 @@ def _render(resource: Resource, document: Document) -> Document:
 
 def network_interface_types(reconciler: NicReconciler) -> tuple[ResourceType[Actual], ...]:
     return (
-        ResourceType(NIC_TYPES[0], API_VERSIONS, reconciler=reconciler, admit=admit, render=_render),
+        ResourceType(
+            NIC_TYPES[0],
+            API_VERSIONS,
+            reconciler=reconciler,
+            admit=admit,
+            render=_render,
+            schema="networkInterfaces",
+        ),
         ResourceType(
             NIC_TYPES[1],
             API_VERSIONS,

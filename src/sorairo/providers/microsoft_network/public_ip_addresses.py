@@ -69,4 +69,10 @@ PUBLIC_IP_TYPE = "Microsoft.Network/publicIPAddresses"
 
 
 def public_ip_addresses(public_addresses: tuple[str, ...]) -> ResourceType[str | None]:
-    return ResourceType(PUBLIC_IP_TYPE, API_VERSIONS, reconciler=PublicIPReconciler(public_addresses), admit=admit)
+    return ResourceType(
+        PUBLIC_IP_TYPE,
+        API_VERSIONS,
+        reconciler=PublicIPReconciler(public_addresses),
+        admit=admit,
+        schema="publicIPAddresses",
+    )

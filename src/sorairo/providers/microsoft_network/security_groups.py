@@ -73,12 +73,17 @@ def _render(resource: Resource, document: Document) -> Document:
 
 
 SECURITY_GROUPS: ResourceType[None] = ResourceType(
-    "Microsoft.Network/networkSecurityGroups", API_VERSIONS, admit=admit, render=_render
+    "Microsoft.Network/networkSecurityGroups",
+    API_VERSIONS,
+    admit=admit,
+    render=_render,
+    schema="networkSecurityGroups",
 )
 SECURITY_RULES: ResourceType[None] = ResourceType(
     "Microsoft.Network/networkSecurityGroups/securityRules",
     API_VERSIONS,
     inline=Inline("securityRules"),
+    schema="securityRules",
     located=False,
     tracked=False,
 )

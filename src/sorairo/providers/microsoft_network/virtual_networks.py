@@ -209,6 +209,7 @@ SUBNETS: ResourceType[None] = ResourceType(
     "Microsoft.Network/virtualNetworks/subnets",
     API_VERSIONS,
     inline=Inline("subnets"),
+    schema="subnets",
     located=False,
     tracked=False,
     admit_delete=admit_subnet_delete,

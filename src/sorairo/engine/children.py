@@ -1,0 +1,43 @@
+"""Children that are stored inside their parent's document: a write of one is a write of the parent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sorairo.engine import documents
+from sorairo.engine.documents import find_inline, inline_stored
+from sorairo.engine.ids import ResourceId
+from sorairo.engine.types import Document, Inline, ResourceType, Schema
+
+
+def with_child(
+    parent_body: Document, id: ResourceId, type: ResourceType[Any], body: Document, schema: Schema, *, patch: bool
+) -> tuple[Document, bool]:
+    """The parent's body with a child put into its list, and whether the child is new.
+
+    Raises ArmError when the child does not satisfy its own schema."""
+    assert type.inline
+    parent_body = documents.copied(parent_body)
+    items = parent_body.setdefault("properties", {}).setdefault(type.inline.path, [])
+    item = inline_stored(body, id.name, type.inline)
+    present = find_inline(items, id.name)
+    if present is not None:
+        item["name"] = present["name"]
+        item = documents.merge_patch(present, item) if patch else item
+    if type.schema:
+        item = _checked(type.schema, type.inline, item, schema)
+    if present is None:
+        items.append(item)
+    else:
+        items[items.index(present)] = item
+    return parent_body, present is None
+
+
+def _checked(name: str, inline: Inline, item: Document, schema: Schema) -> Document:
+    """A child held to its schema, which describes it as its own GET shows it."""
+    if not inline.flat:
+        schema(name, item)
+        return item
+    document = {"properties": {k: v for k, v in item.items() if k != "name"}}
+    schema(name, document)
+    return {**document["properties"], "name": item["name"]}
