@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import itertools
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from sorairo.engine import trace
+from sorairo.engine.claims import Runs
+from sorairo.engine.context import LoopContext
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import parse_id
 from sorairo.engine.steps import crash_from_environment, run_plan
@@ -43,6 +43,7 @@ class Loop:
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._actions: set[asyncio.Task[None]] = set()
         self._taken: dict[str, set[str]] = {}
+        self._taken_numbers: dict[str, Runs] = {}
         self._crash = crash_from_environment()
         self._stopping = False
 
@@ -247,13 +248,21 @@ class Loop:
     # --- claims --------------------------------------------------------------------------------------
 
     def taken(self, pool: str, tx: Tx) -> set[str]:
-        """What of a pool is claimed. Only for functions in the writer's thread, which is one."""
+        """Which names of a pool are claimed. Only for functions in the writer's thread, which is one."""
         if pool not in self._taken:
             self._taken[pool] = {v for _, doc in tx.notes(f"claim {pool}") for v in doc["values"]}
         return self._taken[pool]
 
+    def taken_numbers(self, pool: str, tx: Tx) -> Runs:
+        """As `taken`, of a pool of numbers."""
+        if pool not in self._taken_numbers:
+            claims = tx.notes(f"claim {pool}")
+            self._taken_numbers[pool] = Runs((first, last) for _, doc in claims for first, last in doc["runs"])
+        return self._taken_numbers[pool]
+
     def forget_taken(self, pool: str) -> None:
         self._taken.pop(pool, None)
+        self._taken_numbers.pop(pool, None)
 
     # --- POST actions with an operation --------------------------------------------------------------
 
@@ -315,95 +324,3 @@ def _end_span(operation: Operation) -> None:
     if operation.error:
         span.attributes["error"] = f"{operation.error.get('code')}: {operation.error.get('message')}"
     trace.end(span, "ok" if operation.status == "Succeeded" else "error")
-
-
-class LoopContext:
-    """`Context` for one resource: what it makes of other resources is marked as made on its behalf."""
-
-    def __init__(self, control: Control, resource: Resource, principal: str) -> None:
-        self._control = control
-        self._store = control.store
-        self._resource = resource
-        self._principal = principal or f"system:{resource.rid.type}"
-
-    async def get(self, resource_id: str) -> Resource | None:
-        return self._store.get(resource_id)
-
-    async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]:
-        return self._store.list(type=type, under=under)
-
-    async def put(self, resource_id: str, body: Document, *, private: Document | None = None) -> Resource:
-        accepted = await self._control.put(
-            parse_id(resource_id),
-            body,
-            principal=self._principal,
-            managed_by=self._resource.id,
-            private=private,
-        )
-        return accepted.resource
-
-    async def delete(self, resource_id: str) -> None:
-        with contextlib.suppress(ArmError):
-            await self._control.delete(parse_id(resource_id), principal=self._principal, internal=True)
-
-    async def settled(self, resource_id: str, *, timeout: float = 60.0) -> Resource | None:
-        deadline = time.monotonic() + timeout
-        while True:
-            resource = self._store.get(resource_id)
-            if resource is None:
-                return None
-            if resource.settled:
-                if resource.error:
-                    raise ArmError.from_body(resource.error)
-                return resource
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise Retry(0.5, f"waiting for {resource.rid.type}/{resource.rid.name}")
-            await self._control.loop.wait_change(resource.key, left)
-
-    async def save(
-        self, resource: Resource, *, status: Document | None = None, private: Document | None = None
-    ) -> None:
-        def write(tx: Tx) -> None:
-            now = tx.get(resource.id)
-            if now is None:
-                return
-            now.status = {**now.status, **(status or {})}
-            now.private = {**now.private, **(private or {})}
-            tx.put(now)
-
-        resource.status = {**resource.status, **(status or {})}
-        resource.private = {**resource.private, **(private or {})}
-        await self._store.transact(write)
-        self._control.loop.changed(resource.key, itself=False)
-
-    async def claim(self, pool: str, candidates: Iterable[str], count: int = 1) -> tuple[str, ...]:
-        resource, loop = self._resource, self._control.loop
-
-        def write(tx: Tx) -> tuple[tuple[str, ...], Resource | None]:
-            now = tx.get(resource.id)
-            held: dict[str, list[str]] = (now or resource).private.get("claims", {})
-            mine = held.get(pool, [])
-            if len(mine) >= count or now is None:
-                return tuple(mine[:count]), None
-            taken = loop.taken(pool, tx)
-            free = list(itertools.islice((c for c in candidates if c not in taken), count - len(mine)))
-            if len(mine) + len(free) < count:
-                raise ArmError("PoolExhausted", f"'{pool}' has only {len(free)} of {count - len(mine)} left.")
-            tx.put_note(f"claim {pool}", now.key, {"values": [*mine, *free]})
-            now.private = {**now.private, "claims": {**held, pool: [*mine, *free]}}
-            tx.put(now)
-            taken.update(free)
-            return (*mine, *free), now
-
-        try:
-            values, changed = await self._store.transact(write)
-        except Exception:
-            loop.forget_taken(pool)  # What was not committed is not taken.
-            raise
-        if changed:
-            resource.private = changed.private
-        return values
-
-    async def say(self, message: str) -> None:
-        await self._control.loop._say(self._resource, message)

@@ -141,6 +141,21 @@ class Context(Protocol):
         `PoolExhausted` when there are not enough: callers word it for their users."""
         ...
 
+    async def claim_numbers(
+        self,
+        pool: str,
+        within: range,
+        count: int,
+        *,
+        exactly: Iterable[int] = (),
+        blocks: bool = False,
+        then: Callable[[tuple[int, ...]], Document] = ...,
+    ) -> tuple[int, ...]:
+        """Take numbers of a pool, as `claim` takes names: `exactly` those given, and the first free `count` of `within`
+        besides, which are returned. They follow one another if so many do somewhere; with `blocks` they begin where a
+        network prefix of their size does, if one is free. `then` says what to merge into `private` with it."""
+        ...
+
     async def say(self, message: str) -> None:
         """What the operation is waiting for, shown by `sorairo trace` and progress displays."""
         ...

@@ -50,10 +50,13 @@ def marker() -> tuple[str, str]:
     return "/api/v1/namespaces/kube-system/configmaps/aks-addons", REVISION
 
 
-def manifests(cluster: Resource) -> list[tuple[str, Object]]:
-    """(API path, object), in order; the marker last."""
+def manifests(cluster: Resource, *, hollow: bool = False) -> list[tuple[str, Object]]:
+    """(API path, object), in order; the marker last.
+
+    `hollow`: pods run nothing. An API group whose server never answers would keep every namespace from being deleted.
+    """
     dns = cluster.properties["networkProfile"]["dnsServiceIP"]
-    found = [*_roles(), *_coredns(dns), *_metrics_server()]
+    found = [*_roles(), *_coredns(dns), *([] if hollow else _metrics_server())]
     path, revision = marker()
     found.append((path, _object("v1", "ConfigMap", "aks-addons", data={"revision": revision})))
     return found

@@ -48,6 +48,11 @@ def kube_reserved_memory(max_pods: int, memory_bytes: int) -> int:
     return int(min(20 * max_pods + 50, memory_bytes / 2**20 * 0.25))
 
 
+def kube_reserved_cpu(cpus: int) -> int:
+    """In thousandths. https://learn.microsoft.com/azure/aks/node-resource-reservations#cpu-reservations"""
+    return 60 + 40 * (min(cpus, 2) - 1) + 20 * max(0, min(cpus, 4) - 2) + 10 * max(0, cpus - 4)
+
+
 def kubelet_config(cluster: Resource, pool: Document, memory_bytes: int) -> Document:
     network = cluster.properties["networkProfile"]
     return {

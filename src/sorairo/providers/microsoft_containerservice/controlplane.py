@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sorairo.drivers.protocols import File, Machine, Service
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Resource
+from sorairo.providers.microsoft_containerservice import kwok
 from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
 
 GO = {"GOGC": "40"}
@@ -52,6 +53,8 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
             ).encode(),
             0o600,
         )
+    if endpoint.kwok_port:
+        files[kwok.CONFIG] = File(kwok.config())
     return Machine(
         id=id,
         owner=cluster.id,
@@ -186,18 +189,4 @@ def _scheduler(kubernetes: str) -> Service:
 
 
 def _kwok(endpoint: Endpoint) -> Service:
-    """Keeps hollow nodes and their pods alive. https://kwok.sigs.k8s.io/docs/user/configuration/"""
-    return Service(
-        "kwok",
-        (
-            "/opt/sorairo/bin/kwok",
-            "--kubeconfig=sorairo.kubeconfig",
-            "--manage-all-nodes=false",
-            "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-            "--node-lease-duration-seconds=40",
-            f"--server-address=127.0.0.1:{endpoint.kwok_port}",
-        ),
-        env=GO,
-        # It gives up when there is no API server yet.
-        wait_for=("etcd/member/snap/db",),
-    )
+    return kwok.service("sorairo.kubeconfig", endpoint.kwok_port, f"{endpoint.address}:{endpoint.port}", GO)

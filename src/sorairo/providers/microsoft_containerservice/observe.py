@@ -26,6 +26,11 @@ class Node:
     """Resource id of the scale set instance."""
     pool: str
 
+    @property
+    def scale_set(self) -> str:
+        """Its name."""
+        return self.instance.rsplit("/", 3)[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Actual:

@@ -245,7 +245,7 @@ class ClusterReconciler:
         assert endpoint
         wanted = {p["name"] for p in pools(resource)}
         nodes = tuple(n for n in await self._observer._nodes(ctx, resource) if n.pool in wanted)
-        await hollow_nodes.ensure(self._on.api, access(resource, endpoint), resource, nodes, self._sizes)
+        await hollow_nodes.ensure(self._on.api, access(resource, endpoint), ctx, resource, nodes, self._sizes)
 
     async def delete_node(self, ctx: Context, resource: Resource, name: str) -> None:
         endpoint = endpoint_of(resource)
@@ -255,7 +255,7 @@ class ClusterReconciler:
     async def addons(self, ctx: Context, resource: Resource) -> None:
         endpoint = endpoint_of(resource)
         assert endpoint
-        for path, obj in addons.manifests(resource):
+        for path, obj in addons.manifests(resource, hollow=self._on.hollow):
             await self._on.api.apply(access(resource, endpoint), path, obj)
 
     async def remove_machine(self, ctx: Context, resource: Resource) -> None:

@@ -11,14 +11,14 @@ from sorairo.providers.microsoft_network.security_groups import SECURITY_GROUPS,
 from sorairo.providers.microsoft_network.virtual_networks import SUBNETS, VirtualNetworkReconciler, virtual_networks
 
 
-def provider(links: Links, public_addresses: tuple[str, ...]) -> Provider:
-    """`public_addresses`: what public IPs are taken from, in order."""
+def provider(links: Links, public_addresses: tuple[str, ...], *, blocks: bool = False) -> Provider:
+    """`public_addresses`: what public IPs are taken from, in order. `blocks`: see NicReconciler."""
     return Provider(
         "Microsoft.Network",
         (
             virtual_networks(VirtualNetworkReconciler(links, public_addresses)),
             SUBNETS,
-            *network_interface_types(NicReconciler(links)),
+            *network_interface_types(NicReconciler(links, blocks=blocks)),
             public_ip_addresses(public_addresses),
             SECURITY_GROUPS,
             SECURITY_RULES,

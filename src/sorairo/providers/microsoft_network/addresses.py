@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
 from typing import Any
 
 from sorairo.engine.errors import ArmError
@@ -35,15 +34,25 @@ def parse_prefix(text: Any, target: str) -> IPv4:
     return network
 
 
-def usable(network: IPv4) -> Iterator[str]:
-    """The addresses a NIC may have, in order."""
-    first = int(network.network_address) + RESERVED
-    last = int(network.broadcast_address) - 1
-    return (str(ipaddress.IPv4Address(n)) for n in range(first, last + 1))
+def usable(network: IPv4) -> range:
+    """The addresses a NIC may have, as numbers."""
+    return range(int(network.network_address) + RESERVED, int(network.broadcast_address))
 
 
 def usable_count(network: IPv4) -> int:
-    return max(0, network.num_addresses - RESERVED - 1)
+    return len(usable(network))
+
+
+def number(address: Any) -> int:
+    """Raises ArmError when it is not an IPv4 address."""
+    try:
+        return int(ipaddress.IPv4Address(address))
+    except ValueError as e:
+        raise ArmError("InvalidIPAddressFormat", f"IP address {address} is not formatted correctly: {e}.") from None
+
+
+def address(number: int) -> str:
+    return str(ipaddress.IPv4Address(number))
 
 
 def gateway(network: IPv4) -> str:

@@ -14,7 +14,7 @@ from sorairo.drivers.protocols import Links, Nic
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Admission, Context, Document, Reader, Resource, ResourceType, Step
-from sorairo.providers.microsoft_network.addresses import gateway, parse_prefix, usable, usable_count
+from sorairo.providers.microsoft_network.addresses import address, gateway, number, parse_prefix, usable, usable_count
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, subnet_prefix
 
@@ -73,7 +73,7 @@ async def admit(admission: Admission) -> None:
         wanted = inner.get("privateIPAddress")
         if inner["privateIPAllocationMethod"] == "Static" and wanted:
             network = parse_prefix(subnet_prefix(subnet), subnet_id)
-            if wanted not in set(usable(network)):
+            if number(wanted) not in usable(network):
                 raise ArmError(
                     "PrivateIPAddressNotInSubnet",
                     f"Private static IP address {wanted} does not belong to the range of subnet prefix {network}.",
@@ -95,10 +95,14 @@ class Actual:
 
 
 class NicReconciler:
-    """Addresses are claimed durably, then the veth is made in the machine's namespace."""
+    """Addresses are claimed durably, then the veth is made in the machine's namespace.
 
-    def __init__(self, links: Links) -> None:
+    `blocks`: several addresses of one NIC make a network prefix where one is free, for those who can only say them so.
+    """
+
+    def __init__(self, links: Links, *, blocks: bool = False) -> None:
         self._links = links
+        self._blocks = blocks
 
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         state = await self._links.observe_links()
@@ -139,16 +143,20 @@ class NicReconciler:
         subnet_id = subnet_of(resource)
         network = parse_prefix(subnet_prefix(await find_subnet(ctx, subnet_id, resource.id)), subnet_id)
         ips = configurations(resource)
-        static = [a for ip in ips if (a := ip["properties"].get("privateIPAddress"))]
+        static = [ip["properties"].get("privateIPAddress") for ip in ips]
+
+        def addresses(dynamic: tuple[int, ...]) -> Document:
+            free = iter(dynamic)
+            return {"addresses": [a or address(next(free)) for a in static], "prefix": str(network)}
+
         try:
-            for address in static:
-                await ctx.claim(f"subnet {subnet_id.lower()} {address}", [address])
-            dynamic = list(
-                await ctx.claim(
-                    f"subnet {subnet_id.lower()}",
-                    (a for a in usable(network) if a not in static),
-                    len(ips) - len(static),
-                )
+            await ctx.claim_numbers(
+                f"subnet {subnet_id.lower()}",
+                usable(network),
+                static.count(None),
+                exactly=[number(a) for a in static if a],
+                blocks=self._blocks,
+                then=addresses,
             )
         except ArmError as e:
             if e.code != "PoolExhausted":
@@ -159,8 +167,6 @@ class NicReconciler:
                 f"{len(ips)} IP addresses ({usable_count(network)} are usable in all).",
                 target=subnet_id,
             ) from e
-        addresses = [ip["properties"].get("privateIPAddress") or dynamic.pop(0) for ip in ips]
-        await ctx.save(resource, private={"addresses": addresses, "prefix": str(network)})
 
     async def ensure(self, ctx: Context, resource: Resource, desired: Nic) -> None:
         await ctx.settled(parse_id(subnet_of(resource)).parent)
