@@ -49,7 +49,8 @@ class Service:
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     wait_for: tuple[str, ...] = ()
-    """Paths (sockets, files) as the service sees them, which must exist before it is executed."""
+    """Paths (sockets, files) as the service sees them, which must exist before it is executed; `tcp:ADDRESS:PORT`
+    (IPv4): a socket of its network namespace that must listen at exactly that address."""
 
 
 @dataclass(frozen=True, slots=True)

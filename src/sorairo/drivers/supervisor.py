@@ -27,6 +27,8 @@ import re
 import shlex
 import shutil
 import signal
+import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -201,6 +203,15 @@ class Supervision:
             return [entry for entry in self.services.iterdir() if not entry.name.startswith(".")]
         except FileNotFoundError:
             return []
+
+
+def _wait(what: str, cwd: str) -> str:
+    if not what.startswith("tcp:"):
+        return _WAIT.format(path=shlex.quote(os.path.join(cwd, what)))
+    address, _, port = what.removeprefix("tcp:").rpartition(":")
+    # As the kernel prints it: the address as one number in the machine's own byte order.
+    number = int.from_bytes(socket.inet_aton(address), sys.byteorder)
+    return _WAIT_TCP.format(local=f"{number:08X}:{int(port):04X}")
 
 
 def runsvdir_argv(services: str) -> tuple[str, ...]:
