@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes.util
 import ipaddress
 import os
 import platform
@@ -50,10 +49,10 @@ def all_checks(state: State, substrate: str) -> Iterator[Check]:
     """Every check, in reading order. On the hollow substrate what only linux needs is a warning at most."""
     looks: list[Callable[[], Check]] = [python, lambda: engine(), memory, lambda: disk(state), lambda: port(state)]
     if sys.platform == "linux":
-        looks += [root, programs, libseccomp, cgroups, cgroup_controllers, capabilities, namespaces, overlay]
+        looks += [root, programs, cgroups, cgroup_controllers, capabilities, namespaces, overlay]
         looks += [lambda: state_file_system(state), nftables, addresses, inotify, cifs, kvm]
     looks += [lambda: azure_cli(state)]
-    only_linux = {c.__name__ for c in (root, programs, libseccomp, cgroups, cgroup_controllers, namespaces, nftables)}
+    only_linux = {c.__name__ for c in (root, programs, cgroups, cgroup_controllers, namespaces, nftables)}
     for look in looks:
         try:
             check = look()
@@ -131,12 +130,6 @@ def programs() -> Check:
             "programs", "fail", f"missing: {named}", "the linux substrate calls them", f"apt-get install -y {named}"
         )
     return Check("programs", "ok", ", ".join(sorted(PACKAGES)))
-
-
-def libseccomp() -> Check:
-    if ctypes.util.find_library("seccomp") or any(Path("/usr/lib").glob("*-linux-gnu/libseccomp.so.2*")):
-        return Check("libseccomp", "ok", "present")
-    return Check("libseccomp", "fail", "missing", "runc cannot start a container", "apt-get install -y libseccomp2")
 
 
 def cgroups() -> Check:

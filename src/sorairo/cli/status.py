@@ -92,12 +92,18 @@ def _process(machine: dict[str, Any], process: dict[str, Any]) -> tuple[str | Te
     alive, restarts = bool(process["running"]), process.get("restarts") or 0
     return (
         "",
-        Text(machine["resourceId"].rpartition("/")[2], style="dim"),
+        Text(_machine_name(machine["resourceId"]), style="dim"),
         Text(process["name"], style="dim"),
         Text("running" if alive else "stopped", style="dim" if alive else "red"),
         Text(f"pid {process.get('pid') or '-'}", style="dim"),
         Text(f"{restarts} restarts" if restarts > 0 else "", style="yellow"),
     )
+
+
+def _machine_name(id: str) -> str:
+    """A cluster's own name for its control plane, `SCALESET_INSTANCE` for a node."""
+    parts = id.split("/")
+    return f"{parts[-3]}_{parts[-1]}" if parts[-2].lower() == "virtualmachines" and len(parts) > 9 else parts[-1]
 
 
 def _standing(cluster: dict[str, Any]) -> Text:
