@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,8 +42,10 @@ PRIVATE = "10.224.0.100"
 
 
 @pytest.fixture
-def wire(tmp_path: Path) -> Wire:
-    return Wire(tmp_path / "run")
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    wire = Wire(tmp_path / "run")
+    yield wire
+    wire.wipe()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +29,10 @@ FW = Firewall("fw1", "/owner/fw1", "net1", (NOTHING_IN, HTTP), nics=("nicb",))
 
 
 @pytest.fixture
-def wire(tmp_path: Path) -> Wire:
-    return Wire(tmp_path / "run")
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    wire = Wire(tmp_path / "run")
+    yield wire
+    wire.wipe()
 
 
 @pytest.fixture
@@ -232,6 +234,19 @@ async def test_the_way_out_is_judged_by_the_address_asked_for(firewalls: Firewal
     )
     assert not wire.reaches("nodea", wire.public(20), 443)
     assert wire.reaches("nodeb", wire.public(20), 443)
+
+
+@real
+async def test_what_the_kernel_refuses_does_not_stand_in_the_way_of_the_rest(
+    links: Links, firewalls: Firewalls, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await firewalls.ensure_firewall(FW)
+    with monkeypatch.context() as patched:
+        patched.setattr("sorairo.drivers.linux.firewall.rule_text", lambda rule: "no such words")
+        with pytest.raises(DriverError, match="syntax error"):
+            await firewalls.ensure_firewall(replace(FW, rules=(HTTP,)))
+    await links.ensure_nic(replace(B, id="nicc", namespace="nodec", address="10.224.1.6"))
+    assert await firewalls.observe_firewalls() == Standing({"fw1": FW})
 
 
 @real

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.linux import iproute, nft
 from sorairo.drivers.linux import links as linux_links
 from sorairo.drivers.linux.links import LinuxLinks
-from sorairo.drivers.linux.netns import Namespaces
+from sorairo.drivers.linux.netns import Namespaces, write_sysctls
 from sorairo.drivers.protocols import DriverError, Leg, Links, LinkState, Network, Nic
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -30,8 +30,10 @@ real = pytest.mark.parametrize("links", [pytest.param("linux", marks=[needs_root
 
 
 @pytest.fixture
-def wire(tmp_path: Path) -> Wire:
-    return Wire(tmp_path / "run")
+def wire(tmp_path: Path) -> Iterator[Wire]:
+    wire = Wire(tmp_path / "run")
+    yield wire
+    wire.wipe()
 
 
 @pytest.fixture
@@ -173,6 +175,14 @@ async def test_different_things_at_once(links: Links, wire: Wire) -> None:
     await asyncio.gather(*(links.remove_nic(each.id) for each in nics), *(links.remove_leg(each.id) for each in legs))
     await asyncio.gather(*(links.remove_network(each.id) for each in networks))
     assert await state(links) == NOTHING
+
+
+@everyone
+async def test_a_socket_can_be_had_inside_and_only_where_there_is_an_inside(links: Links, net: Network) -> None:
+    with pytest.raises(DriverError, match="net1"):
+        links.socket("net1")
+    await links.ensure_network(net)
+    links.socket("net1").close()
 
 
 async def test_the_hollow_one_fails_as_told() -> None:
@@ -523,6 +533,45 @@ async def test_networks_may_overlap_and_do_not_meet(fabric: Links, wire: Wire, n
     with wire.listen("cp2", 443) as server:
         assert wire.seen(server, "nodea", wire.public(21)) == wire.public(10)
         assert wire.seen(server, "nodez", wire.public(21)) == wire.public(11)
+
+
+@real
+async def test_machines_reach_what_the_host_publishes_and_nothing_else(fabric: Links, wire: Wire, net: Network) -> None:
+    with wire.listen(None, 0) as open_, wire.listen(None, 0) as shut:
+        ports = open_.getsockname()[1], shut.getsockname()[1]
+        publishing = LinuxLinks(wire.run_dir, f"{wire.prefix}.0/24", wire.tag, published=[("tcp", ports[0])])
+        assert (await state(publishing)).partial
+        await publishing.ensure_network(net)
+        assert not (await state(publishing)).partial
+        assert wire.seen(open_, "nodea", wire.host) == wire.public(10)
+        assert not wire.reaches("nodea", wire.host, ports[1])
+
+
+@real
+async def test_services_of_a_network_answer_its_machines_by_their_known_addresses(fabric: Links, wire: Wire) -> None:
+    with fabric.socket("net1") as server:
+        server.bind(("169.254.169.254", 80))
+        server.listen()
+        server.settimeout(PATIENCE)
+        assert wire.seen(server, "nodea", "169.254.169.254") == A.address
+    with wire.listen("nodea", 10256) as node, fabric.socket("net1") as probe:
+        probe.bind(("168.63.129.16", 0))
+        probe.settimeout(PATIENCE)
+        probe.connect((A.address, 10256))
+        assert node.accept()[1][0] == "168.63.129.16"
+
+
+@real
+async def test_what_the_host_has_set_for_new_namespaces_does_not_hold_inside(
+    links: Links, wire: Wire, net: Network
+) -> None:
+    """Many hosts filter by reverse path; a namespace copies that, and a link copies its namespace's."""
+    await links.ensure_network(net)
+    wire.ns.create("nodea")
+    with wire.inside("nodea"):
+        write_sysctls({f"ipv4/conf/{which}/rp_filter": "1" for which in ("all", "default")})
+    await links.ensure_nic(A)
+    assert wire.sysctl("nodea", "ipv4/conf/eth0/rp_filter") == "0"
 
 
 @real

@@ -33,6 +33,13 @@ class Wire:
         """A driver as sorairo makes one each time it starts."""
         return LinuxLinks(self.run_dir, f"{self.prefix}.0/24", self.tag)
 
+    def wipe(self) -> None:
+        """Take away what a failed test has left."""
+        if self.ns.folder.exists():
+            for each in list(self.ns.folder.iterdir()):
+                self.ns.delete(each.name)
+        subprocess.run(["ip", "link", "del", f"sorairo-{self.tag}"], check=False, stderr=subprocess.DEVNULL)
+
     def public(self, last: int) -> str:
         return f"{self.prefix}.{last}"
 
@@ -49,6 +56,10 @@ class Wire:
     def ip(self, namespace: str | None, *words: str) -> str:
         with self.inside(namespace):
             return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
+
+    def sysctl(self, namespace: str | None, key: str) -> str:
+        with self.inside(namespace):
+            return Path("/proc/sys/net", key).read_text().strip()
 
     def nft(self, namespace: str | None, text: str) -> None:
         with self.inside(namespace):

@@ -14,6 +14,8 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from socket import SocketKind
+from socket import socket as Socket
 from typing import Literal, Protocol
 
 
@@ -231,6 +233,13 @@ class Links(Protocol):
 
     def namespace_path(self, namespace: str) -> Path:
         """Where a namespace is, or will be, mounted: what a process joins it by."""
+        ...
+
+    def socket(self, namespace: str, kind: SocketKind = SocketKind.SOCK_STREAM) -> Socket:
+        """An IPv4 socket inside a namespace for a caller outside (a probe, a service for a network's machines): for
+        life it connects from there and listens there. A network has the addresses 168.63.129.16 and 169.254.169.254
+        for such services, whether by a socket or by a machine whose `namespace` is the network's id.
+        DriverError when there is no such namespace."""
         ...
 
     async def ensure_network(self, spec: Network) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from socket import AddressFamily, SocketKind
+from socket import socket as Socket
 
 from sorairo.drivers.protocols import DriverError, Leg, LinkState, Network, Nic
 
@@ -30,6 +32,17 @@ class HollowLinks:
     def namespace_path(self, namespace: str) -> Path:
         """A path that does not exist."""
         return Path("/nonexistent/netns") / namespace
+
+    def socket(self, namespace: str, kind: SocketKind = SocketKind.SOCK_STREAM) -> Socket:
+        """A socket of the process's own."""
+        inside = {
+            *self.networks,
+            *(n.namespace for n in self.nics.values()),
+            *(n.namespace for n in self.legs.values()),
+        }
+        if namespace not in inside:
+            raise DriverError(f"no network namespace {namespace}")
+        return Socket(AddressFamily.AF_INET, kind)
 
     async def ensure_network(self, spec: Network) -> None:
         self._call("ensure_network", spec.id, spec.owner)

@@ -31,18 +31,13 @@ SERVICES = ("168.63.129.16", "169.254.169.254")
 instance metadata), and a probe sent from there comes from the first, as Azure's do."""
 
 _QUIET = {
-    "ipv4/conf/all/rp_filter": "0",  # a packet may come by another link than its answer leaves by
-    "ipv4/conf/default/rp_filter": "0",
-    "ipv4/conf/all/send_redirects": "0",
-    "ipv4/conf/default/send_redirects": "0",
-    "ipv4/conf/all/accept_redirects": "0",
-    "ipv4/conf/default/accept_redirects": "0",
-    "ipv4/conf/all/arp_ignore": "0",
-    "ipv4/conf/all/arp_filter": "0",
-    "ipv4/conf/all/log_martians": "0",
+    f"ipv4/conf/{which}/{key}": "0"
+    for key in ("rp_filter", "send_redirects", "accept_redirects", "arp_ignore", "arp_filter", "log_martians")
+    for which in ("all", "default")
 }
-# ip_forward first: the kernel resets others when it is written. A new namespace copies the host's ipv4 values, so
-# what matters is written even where it is the kernel's default.
+"""rp_filter: a packet may come by another link than its answer leaves by. The others: what a host may have set."""
+# ip_forward first: the kernel resets others when it is written. A new namespace copies the host's ipv4 values and a new
+# link its namespace's, so all of this is written before any link comes, even where it is the kernel's default.
 ROUTER_SYSCTLS = {
     "ipv4/ip_forward": "1",
     "ipv6/conf/all/disable_ipv6": "1",

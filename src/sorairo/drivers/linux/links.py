@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from socket import AddressFamily, SocketKind
+from socket import socket as Socket
+from typing import Literal
 
 from sorairo.drivers.linux import checks, fabric, nft, rules, standing
 from sorairo.drivers.linux.ground import Ground, stale
@@ -23,14 +26,19 @@ class LinuxLinks:
 
     `run_dir`: where namespaces are mounted and owner records kept. `public_range`: public addresses, routed from this
     host to the edge. `tag`: 1 to 4 characters that tell this installation's one host link, `sorairo-<tag>`, from
-    another's. Two installations need three different ones. Nothing of the host is touched but that link, its address
-    and its route: no sysctl, no packet filter.
+    another's. Two installations need three different ones. `published`: ports of the host's own address in the public
+    range that networks may reach; control planes may reach all. Nothing of the host is touched but that link, its
+    address and its route: no sysctl, no packet filter.
 
     Work is done in worker threads, for it enters namespaces; one network is worked on by one thread at a time.
     """
 
     def __init__(
-        self, run_dir: Path = Path("/run/sorairo"), public_range: str = "198.18.0.0/16", tag: str = "main"
+        self,
+        run_dir: Path = Path("/run/sorairo"),
+        public_range: str = "198.18.0.0/16",
+        tag: str = "main",
+        published: Sequence[tuple[Literal["tcp", "udp"], int]] = (),
     ) -> None:
         if not (1 <= len(tag) <= 4 and tag.isalnum()):
             raise ValueError(f"tag '{tag}' is not 1 to 4 letters or digits")
@@ -42,6 +50,7 @@ class LinuxLinks:
         self._host_address = str(ground.public_range[1])
         self._edge_address = str(ground.public_range[2])
         self._host_link = f"sorairo-{tag}"
+        self._published = tuple(sorted(published))
         self._edge_lock = threading.Lock()  # taken last
         self._edge_trusted = False
         """Whether the edge's rules were seen to since it was last found without them: saves 10 ms an ensure."""
@@ -50,6 +59,10 @@ class LinuxLinks:
 
     def namespace_path(self, namespace: str) -> Path:
         return self._ns.path(namespace)
+
+    def socket(self, namespace: str, kind: SocketKind = SocketKind.SOCK_STREAM) -> Socket:
+        with self._ns.enter(namespace):
+            return Socket(AddressFamily.AF_INET, kind)
 
     async def ensure_network(self, spec: Network) -> None:
         await self.ground.thread(self._ensure_network, checks.network(spec))
@@ -80,10 +93,8 @@ class LinuxLinks:
             with self._edge_lock:
                 self._networks.put(spec.id, spec)
                 self._ensure_edge()
-            made = self._ns.create(spec.id)
+            made = self._create(spec.id, fabric.NETWORK_SYSCTLS)
             world = self.ground.world(spec.id)
-            with self._ns.enter(spec.id):
-                write_sysctls(fabric.NETWORK_SYSCTLS)
             # Before the link: never open, not even for a moment.
             self.ground.apply_rules(world, {} if made else None)
             link = fabric.network_link(spec.id)
@@ -132,7 +143,7 @@ class LinuxLinks:
             world = self.ground.world(spec.network)
             if world.firewalls:  # before the link: never open, not even for a moment
                 self.ground.apply_rules(world)
-            self._ns.create(spec.namespace)
+            self._create(spec.namespace, fabric.MACHINE_SYSCTLS)
             link = fabric.nic_link(spec.id)
             made = self._join(spec.network, link, spec.namespace, fabric.INSIDE)
             resized = before is not None and before.spec.prefix_length != spec.prefix_length
@@ -146,7 +157,6 @@ class LinuxLinks:
                 self.ground.apply_marks(world)
                 self.ground.apply_rules(world)
             with self._ns.enter(spec.namespace):
-                write_sysctls(fabric.MACHINE_SYSCTLS)
                 lines = ["link set lo up", *_readdress(fabric.INSIDE, spec.address, always=resized)]
                 lines += [f"link set {fabric.INSIDE} address {spec.mac}"] if spec.mac else []
                 lines += [
@@ -192,7 +202,7 @@ class LinuxLinks:
             with self._edge_lock:
                 self._legs.put(spec.id, record)
                 self._ensure_edge()
-            self._ns.create(spec.namespace)
+            self._create(spec.namespace, fabric.LEG_SYSCTLS)
             link = fabric.leg_link(spec.id)
             made = self._join(fabric.EDGE, link, spec.namespace, fabric.INSIDE)
             with self._ns.enter(fabric.EDGE):
@@ -200,7 +210,6 @@ class LinuxLinks:
                 lines += [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
                 batch(lines + route_lines([(spec.public_address, None)], link))
             with self._ns.enter(spec.namespace):
-                write_sysctls(fabric.LEG_SYSCTLS)
                 lines = [
                     "link set lo up",
                     *_readdress(fabric.INSIDE, spec.public_address),
@@ -253,13 +262,12 @@ class LinuxLinks:
         outside, way = self._host_link, f"{self._public_range} via {self._edge_address}"
         if not has_link(outside) and any(r.words().startswith(f"{self._public_range} ") for r in routes()):
             raise DriverError(f"{self._public_range} is already routed elsewhere on this host")
-        self._ns.create(fabric.EDGE)
+        self._create(fabric.EDGE, fabric.ROUTER_SYSCTLS)
         linked = self._edge_linked()
         if linked and self._edge_trusted:
             return
         with self._ns.enter(fabric.EDGE):
-            write_sysctls(fabric.ROUTER_SYSCTLS)
-            nft.sync(rules.edge())
+            nft.sync(rules.edge(self._host_address, self._published))
         self._edge_trusted = True
         if linked:
             return
@@ -293,6 +301,13 @@ class LinuxLinks:
 
     # --- veths ------------------------------------------------------------------------------------------
 
+    def _create(self, namespace: str, sysctls: Mapping[str, str]) -> bool:
+        """See to a namespace; True if it is new."""
+        made = self._ns.create(namespace)
+        with self._ns.enter(namespace):
+            write_sysctls(sysctls)
+        return made
+
     def _join(self, near_ns: str | None, near: str, far_ns: str, far: str) -> list[str]:
         """`ip` lines, for `near_ns` (None: the host's), that make a veth to `far_ns`; none when it is there.
 
@@ -324,7 +339,7 @@ class LinuxLinks:
 
     def _observe(self) -> LinkState:
         edge = standing.View(self._ns, fabric.EDGE)
-        self._edge_trusted = edge.has(rules.edge()[0])
+        self._edge_trusted = edge.has(rules.edge(self._host_address, self._published)[0])
         return standing.observe(self.ground, edge if self._edge_trusted and self._edge_linked() else None)
 
 

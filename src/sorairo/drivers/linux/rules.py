@@ -10,6 +10,8 @@ A network's table, in the order its packets meet it:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sorairo.drivers.linux import firewall, loadbalancer
 from sorairo.drivers.linux.fabric import EDGE, HOST
 from sorairo.drivers.linux.nft import Piece, chain, collection
@@ -19,10 +21,15 @@ from sorairo.drivers.protocols import Network
 _FORWARD = "type filter hook forward priority filter; policy accept;"
 
 
-def edge() -> list[Piece]:
-    """A network's packets reach public addresses but not the host, whose services listen on every address: what
-    the host publishes is to be named here. Control planes are sorairo's own and may speak to the host."""
-    rules = ("ct state established,related accept", f'iifname "n*" oifname "{HOST}" drop')
+def edge(host: str, published: Sequence[tuple[str, int]]) -> list[Piece]:
+    """A network's packets reach public addresses, but of the host, whose services listen on every address, only what
+    is `published` (protocol, port) on its address here. Control planes are sorairo's own and may speak to the host."""
+    from_network = f'iifname "n*" oifname "{HOST}"'
+    rules = [
+        "ct state established,related accept",
+        *(f"{from_network} ip daddr {host} {protocol} dport {port} accept" for protocol, port in published),
+        f"{from_network} drop",
+    ]
     return [Piece("base", chain("forward", *rules, hook=_FORWARD))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
@@ -56,18 +57,44 @@ def _observe(
     return result
 
 
-def _remove(ground: Ground, kind: Literal["firewalls", "balancers", "publics"], record_id: str, network: str) -> None:
+Kind = Literal["firewalls", "balancers", "publics"]
+
+
+def _apply(ground: Ground, kind: Kind, world: World) -> None:
+    if kind == "balancers":
+        ground.apply_marks(world)
+    ground.apply_rules(world)
+    if kind != "firewalls" and ground.ns.exists(EDGE):
+        ground.route_public_addresses(world)
+
+
+def _put(
+    ground: Ground, kind: Kind, record_id: str, network: str, record: Firewall | BalancerRecord | PublicAddress
+) -> None:
+    """Keep the record and make the network as it is with it. What the kernel refuses is not kept, for it would stand
+    in the way of every later change to the network. Under the network's lock."""
+    records = getattr(ground, kind)
+    before = records.get(record_id)
+    records.put(record_id, record)
+    try:
+        _apply(ground, kind, ground.world(network))
+    except DriverError:
+        if before is None:
+            records.drop(record_id)
+        else:
+            records.put(record_id, before)
+        with contextlib.suppress(DriverError):
+            _apply(ground, kind, ground.world(network))
+        raise
+
+
+def _remove(ground: Ground, kind: Kind, record_id: str, network: str) -> None:
     """Make the network as it is without the record, then drop that."""
     with ground.locks[network]:
         if ground.networks.get(network) and ground.ns.exists(network):
             world = ground.world(network)
             left: dict[str, Any] = {kind: {i: each for i, each in getattr(world, kind).items() if i != record_id}}
-            world = replace(world, **left)
-            ground.apply_rules(world)
-            if kind == "balancers":
-                ground.apply_marks(world)
-            if ground.ns.exists(EDGE):
-                ground.route_public_addresses(world)
+            _apply(ground, kind, replace(world, **left))
         getattr(ground, kind).drop(record_id)
 
 
@@ -96,8 +123,7 @@ class LinuxFirewalls:
                 shared = {*other.nics, *other.subnets} & {*spec.nics, *spec.subnets}
                 if other.id != spec.id and shared:
                     raise DriverError(f"{', '.join(sorted(shared))}: guarded by firewall {other.id} already")
-            self._ground.firewalls.put(spec.id, spec)
-            self._ground.apply_rules(self._ground.world(spec.network))
+            _put(self._ground, "firewalls", spec.id, spec.network, spec)
 
     def _remove(self, firewall_id: str) -> None:
         spec = self._ground.firewalls.get(firewall_id)
@@ -146,11 +172,7 @@ class LinuxBalancers:
                     raise DriverError(f"{min(shared)[0]}: balanced by {record.spec.id} already")
             known = {rule.name for rule in spec.rules}
             down = {rule: each for rule, each in before.down.items() if rule in known} if before else {}
-            self._ground.balancers.put(spec.id, BalancerRecord(spec, down))
-            world = self._ground.world(spec.network)
-            self._ground.apply_marks(world)
-            self._ground.apply_rules(world)
-            self._ground.route_public_addresses(world)
+            _put(self._ground, "balancers", spec.id, spec.network, BalancerRecord(spec, down))
 
     def _set_down(self, balancer_id: str, down: dict[str, frozenset[str]]) -> None:
         record = self._ground.balancers.get(balancer_id)
@@ -206,10 +228,7 @@ class LinuxPublicAddresses:
                 shared = {other.public_address, other.address} & {spec.public_address, spec.address}
                 if other.id != spec.id and shared:
                     raise DriverError(f"{', '.join(sorted(shared))}: public address {other.id} has it already")
-            self._ground.publics.put(spec.id, spec)
-            world = self._ground.world(spec.network)
-            self._ground.apply_rules(world)
-            self._ground.route_public_addresses(world)
+            _put(self._ground, "publics", spec.id, spec.network, spec)
 
     def _remove(self, public_address_id: str) -> None:
         spec = self._ground.publics.get(public_address_id)
