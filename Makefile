@@ -1,0 +1,46 @@
+# What a person types in a clone. Everything is installed only when it is missing.
+
+.PHONY: up down test test-fast lint dist clean help
+
+SORAIRO := .venv/bin/sorairo
+
+help:
+	@echo "make up         install what is missing, start sorairo, make a cluster with a sample app"
+	@echo "make down       remove every cluster and stop"
+	@echo "make test       everything (engine, root and az where they are there)"
+	@echo "make test-fast  what needs no engine, no root and no az"
+	@echo "make lint       ruff, mypy, the rooms and who may enter them"
+	@echo "make dist       wheels of sorairo and of every Kubernetes minor, in dist/"
+
+up:
+	@tools/install.sh packages venv engine
+	@$(SORAIRO) up
+	@$(SORAIRO) demo
+
+down:
+	@$(SORAIRO) down
+
+test:
+	@tools/install.sh packages dev engine az
+	@$(MAKE) --no-print-directory lint
+	.venv/bin/python -m pytest
+
+test-fast:
+	@tools/install.sh dev
+	.venv/bin/python -m pytest -m "not root and not engine and not az and not slow"
+
+lint:
+	@tools/install.sh dev
+	.venv/bin/ruff check src tests
+	.venv/bin/ruff format --check src tests
+	.venv/bin/mypy
+	@if [ -f .importlinter ] || grep -q '^\[tool.importlinter' pyproject.toml; then .venv/bin/lint-imports; fi
+
+dist:
+	@tools/install.sh packages venv
+	.venv/bin/python engine/build.py --all --wheels dist
+	.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls -lh dist
+
+clean:
+	rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
