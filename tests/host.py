@@ -8,10 +8,16 @@ import subprocess
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-SYSCTLS = ("kernel/panic", "kernel/panic_on_oops", "vm/overcommit_memory", "vm/panic_on_oom",
-           "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", "net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter",
-           "net/ipv4/conf/all/proxy_arp", "net/ipv4/conf/default/rp_filter", "net/netfilter/nf_conntrack_max",
-           "net/bridge/bridge-nf-call-iptables")  # fmt: skip
+SYSCTLS = (
+    *(f"kernel/{name}" for name in ("panic", "panic_on_oops", "keys/root_maxkeys", "keys/root_maxbytes")),
+    *(f"vm/{name}" for name in ("overcommit_memory", "panic_on_oom")),
+    *(
+        f"net/ipv4/{name}"
+        for name in ("ip_forward", "conf/all/rp_filter", "conf/all/proxy_arp", "conf/default/rp_filter")
+    ),
+    "net/netfilter/nf_conntrack_max",
+    "net/bridge/bridge-nf-call-iptables",
+)
 
 
 @dataclass(frozen=True)
