@@ -321,12 +321,13 @@ async def purge(host: Host) -> None:
 
 
 async def remove_links(links: Links) -> None:
+    """All of them, whole or in part; of a part nobody says what it is, and each call leaves what is not its kind."""
     found = await links.observe_links()
-    for leg in found.legs:
+    for leg in (*found.legs, *found.partial):
         await links.remove_leg(leg)
-    for nic in found.nics:
+    for nic in (*found.nics, *found.partial):
         await links.remove_nic(nic)
-    for network in found.networks:
+    for network in (*found.networks, *found.partial):
         await links.remove_network(network)
 
 

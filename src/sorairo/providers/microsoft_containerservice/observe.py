@@ -92,13 +92,14 @@ class Observer:
         group = await ctx.get(it.group) is not None
         machines = await self._on.machines.observe_machines()
         state = machines.get(host_name(cluster.id))
-        legs = (await self._on.links.observe_links()).legs
+        links = await self._on.links.observe_links()
+        legs = links.legs
         running = state is not None and any(p.running for p in state.processes)
         if cluster.deleting or endpoint is None or "pki" not in cluster.private:
             return Actual(
                 decided=False,
                 group=group,
-                leg=host_name(cluster.id) in legs,
+                leg=host_name(cluster.id) in legs or host_name(cluster.id) in links.partial,
                 machine=state is not None,
                 machine_running=running,
             )

@@ -92,6 +92,8 @@ class Actual:
     """None while it has no addresses yet, or no machine to be in."""
     addresses: tuple[str, ...]
     """One for each ipConfiguration, in order; empty until claimed."""
+    partial: bool = False
+    """Something of it stands, though not all."""
 
 
 class NicReconciler:
@@ -125,11 +127,12 @@ class NicReconciler:
                 secondary=addresses[1:],
                 mac=mac_address(resource.id),
             )
-        return Actual(state.nics.get(host_name(resource.id)), desired, addresses)
+        id = host_name(resource.id)
+        return Actual(state.nics.get(id), desired, addresses, id in state.partial)
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
         if resource.deleting:
-            return [Step("remove link", self.remove)] if actual.nic else []
+            return [Step("remove link", self.remove)] if actual.nic or actual.partial else []
         if not actual.addresses:
             return [Step("claim addresses", self.claim)]
         if actual.desired is None or actual.nic == actual.desired:

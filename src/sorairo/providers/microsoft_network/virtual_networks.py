@@ -140,6 +140,8 @@ class Actual:
     """NICs that are in it."""
     legs: tuple[str, ...] = ()
     """Control planes that still reach into it."""
+    partial: bool = False
+    """Something of it stands, though not all."""
 
 
 class VirtualNetworkReconciler:
@@ -157,7 +159,7 @@ class VirtualNetworkReconciler:
         users = await nics_in(ctx, resource.id) if resource.deleting else []
         id = host_name(resource.id)
         legs = tuple(leg.owner for leg in state.legs.values() if leg.network == id)
-        return Actual(state.networks.get(id), claimed[0], tuple(nic for _, nic in users), legs)
+        return Actual(state.networks.get(id), claimed[0], tuple(nic for _, nic in users), legs, id in state.partial)
 
     def desired(self, resource: Resource, outbound: str | None) -> Network:
         return Network(
@@ -168,7 +170,7 @@ class VirtualNetworkReconciler:
         if resource.deleting:
             if actual.users or actual.legs:
                 return [Step("wait for users", self.wait, (actual.users, actual.legs))]
-            return [Step("remove network", self.remove)] if actual.network else []
+            return [Step("remove network", self.remove)] if actual.network or actual.partial else []
         if actual.outbound is None:
             return [Step("claim outbound address", self.claim)]
         desired = self.desired(resource, actual.outbound)
