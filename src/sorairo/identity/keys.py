@@ -41,4 +41,3 @@ def load_keys(path: Path) -> SigningKeys:
     if not path.exists():
         write_private(path, json.dumps({"keys": [generate_key().as_dict(private=True)]}).encode())
     return SigningKeys([RSAKey.import_key(k) for k in json.loads(path.read_bytes())["keys"]])
-
