@@ -7,7 +7,7 @@ import contextlib
 import ipaddress
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -27,9 +27,10 @@ T = TypeVar("T")
 class Ground:
     """One installation on this host. Methods block; drivers call them from `thread`, holding a network's lock."""
 
-    def __init__(self, run_dir: Path, public_range: str) -> None:
+    def __init__(self, run_dir: Path, public_range: str, published: Iterable[tuple[str, int]]) -> None:
         self.run_dir = run_dir
         self.public_range = ipaddress.IPv4Network(public_range)
+        self.published = tuple(sorted(published))
         self.ns = Namespaces(run_dir / "netns")
         folder = run_dir / "links"
         self.networks = Records(folder / "networks", Network)
@@ -56,6 +57,7 @@ class Ground:
         return World(
             network,
             self.public_range,
+            self.published,
             {i: each for i, each in self.nics.all().items() if each.spec.network == network_id},
             {i: each for i, each in self.firewalls.all().items() if each.network == network_id},
             {i: each for i, each in self.balancers.all().items() if each.spec.network == network_id},

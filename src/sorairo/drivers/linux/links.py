@@ -12,11 +12,11 @@ from socket import AddressFamily, SocketKind
 from socket import socket as Socket
 from typing import Literal
 
-from sorairo.drivers.linux import checks, fabric, nft, rules, standing
+from sorairo.drivers.linux import checks, fabric, standing
 from sorairo.drivers.linux.ground import Ground, stale
 from sorairo.drivers.linux.iproute import batch, route, route_lines, routes
 from sorairo.drivers.linux.loadbalancer import MARKS
-from sorairo.drivers.linux.netns import address_of, has_link, write_sysctls
+from sorairo.drivers.linux.netns import address_of, await_carrier, has_link, write_sysctls
 from sorairo.drivers.linux.world import LEG_SLOTS, LegRecord, NicRecord, World
 from sorairo.drivers.protocols import DriverError, Leg, LinkState, Network, Nic
 
@@ -42,7 +42,7 @@ class LinuxLinks:
     ) -> None:
         if not (1 <= len(tag) <= 4 and tag.isalnum()):
             raise ValueError(f"tag '{tag}' is not 1 to 4 letters or digits")
-        self.ground = ground = Ground(run_dir, public_range)
+        self.ground = ground = Ground(run_dir, public_range, published)
         """What firewalls, balancers and public addresses of these networks stand on too."""
         self._ns, self._networks, self._nics, self._legs = ground.ns, ground.networks, ground.nics, ground.legs
         self._locks = ground.locks
@@ -50,10 +50,7 @@ class LinuxLinks:
         self._host_address = str(ground.public_range[1])
         self._edge_address = str(ground.public_range[2])
         self._host_link = f"sorairo-{tag}"
-        self._published = tuple(sorted(published))
         self._edge_lock = threading.Lock()  # taken last
-        self._edge_trusted = False
-        """Whether the edge's rules were seen to since it was last found without them: saves 10 ms an ensure."""
 
     # --- the protocol -----------------------------------------------------------------------------------
 
@@ -112,6 +109,7 @@ class LinuxLinks:
                         *route_lines([(self._public_range, fabric.UPLINK)], fabric.EDGE),
                     ]
                 )
+            self._await_carrier(fabric.EDGE, link)
             if world.balancers:
                 self.ground.apply_marks(world)
             if before and before.prefixes != spec.prefixes:
@@ -165,6 +163,7 @@ class LinuxLinks:
                     *route_lines([("default", spec.gateway)], fabric.INSIDE),
                 ]
                 batch(lines)
+            self._await_carrier(spec.network, link)
 
     def _nic_slot(self, world: World) -> int:
         """A number that was not used lately, so that a dead NIC's connections do not come to another's."""
@@ -235,6 +234,9 @@ class LinuxLinks:
             lines += [f"addr replace {record.own}/32 dev {fabric.NETWORK}", *route_lines(hops, fabric.NETWORK)]
         with self._ns.enter(namespace):
             batch(lines)
+        self._await_carrier(fabric.EDGE, link)
+        if network is not None:
+            self._await_carrier(network.id, link)
 
     def _leg_slot(self, network_id: str | None) -> int:
         if network_id is None:
@@ -263,13 +265,7 @@ class LinuxLinks:
         if not has_link(outside) and any(r.words().startswith(f"{self._public_range} ") for r in routes()):
             raise DriverError(f"{self._public_range} is already routed elsewhere on this host")
         self._create(fabric.EDGE, fabric.ROUTER_SYSCTLS)
-        linked = self._edge_linked()
-        if linked and self._edge_trusted:
-            return
-        with self._ns.enter(fabric.EDGE):
-            nft.sync(rules.edge(self._host_address, self._published))
-        self._edge_trusted = True
-        if linked:
+        if self._edge_linked():
             return
         lines = self._join(None, outside, fabric.EDGE, fabric.HOST)
         # A MAC of our choosing is left alone by udev, which else changes it while neighbours are being learnt.
@@ -285,6 +281,7 @@ class LinuxLinks:
                     *route_lines([(self._host_address, None)], fabric.HOST),
                 ]
             )
+        await_carrier(outside)
 
     def _edge_linked(self) -> bool:
         return standing.edge_linked(
@@ -332,15 +329,18 @@ class LinuxLinks:
                 if has_link(link):
                     batch([f"link del {link}"])
 
+    def _await_carrier(self, namespace: str, link: str) -> None:
+        """For the end that was up first; the other has its carrier when it is up."""
+        with self._ns.enter(namespace):
+            await_carrier(link)
+
     def _inside(self, namespace: str | None) -> contextlib.AbstractContextManager[None]:
         return self._ns.enter(namespace) if namespace else contextlib.nullcontext()
 
     # --- observation ------------------------------------------------------------------------------------
 
     def _observe(self) -> LinkState:
-        edge = standing.View(self._ns, fabric.EDGE)
-        self._edge_trusted = edge.has(rules.edge(self._host_address, self._published)[0])
-        return standing.observe(self.ground, edge if self._edge_trusted and self._edge_linked() else None)
+        return standing.observe(self.ground, edge=self._edge_linked())
 
 
 def _mac(name: str) -> str:

@@ -14,6 +14,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _MNT_DETACH = 2
 _SIOCGIFFLAGS = 0x8913
 _SIOCGIFADDR = 0x8915
 _IFF_UP = 0x1
+_IFF_RUNNING = 0x40
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -121,6 +123,20 @@ def link_up(name: str) -> bool:
     """Whether this end is set up. (Whether it has a carrier the kernel says too, but up to a second later.)"""
     flags = _ioctl(_SIOCGIFFLAGS, name)
     return flags is not None and bool(struct.unpack_from("H", flags, 16)[0] & _IFF_UP)
+
+
+def await_carrier(name: str, patience: float = 1.0) -> None:
+    """Wait until the kernel has noticed that the other end is up too, or for `patience` seconds.
+
+    It does so by a work queue: for a millisecond or, on a busy machine, many of them after `ip link set up` has
+    returned, packets are dropped, and the first connection takes a second longer for it.
+    """
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        flags = _ioctl(_SIOCGIFFLAGS, name)
+        if flags is not None and struct.unpack_from("H", flags, 16)[0] & _IFF_RUNNING:
+            return
+        time.sleep(0.0005)
 
 
 def address_of(link: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The packet rules of edge and networks, as pure functions.
+"""The packet rules of a network, as pure functions. The edge has none, so that it tracks no connections.
 
 A network's table, in the order its packets meet it:
 
@@ -10,40 +10,25 @@ A network's table, in the order its packets meet it:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sorairo.drivers.linux import firewall, loadbalancer
-from sorairo.drivers.linux.fabric import EDGE, HOST
+from sorairo.drivers.linux.fabric import EDGE
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import World
-from sorairo.drivers.protocols import Network
-
-_FORWARD = "type filter hook forward priority filter; policy accept;"
-
-
-def edge(host: str, published: Sequence[tuple[str, int]]) -> list[Piece]:
-    """A network's packets reach public addresses, but of the host, whose services listen on every address, only what
-    is `published` (protocol, port) on its address here. Control planes are sorairo's own and may speak to the host."""
-    from_network = f'iifname "n*" oifname "{HOST}"'
-    rules = [
-        "ct state established,related accept",
-        *(f"{from_network} ip daddr {host} {protocol} dport {port} accept" for protocol, port in published),
-        f"{from_network} drop",
-    ]
-    return [Piece("base", chain("forward", *rules, hook=_FORWARD))]
 
 
 def network(world: World) -> list[Piece]:
-    return [base(world.network), *firewall.pieces(world), *loadbalancer.pieces(world), _publics(world)]
+    return [base(world), *firewall.pieces(world), *loadbalancer.pieces(world), _publics(world)]
 
 
-def base(spec: Network) -> Piece:
+def base(world: World) -> Piece:
     """What holds in every network.
 
+    "host": its services listen on every address it has; only what it publishes is for networks.
     "not published": only balancing and public addresses let anything in. "bounce": a packet that would leave by the
     link it came by is for an address nobody has there (a pod that is gone, a frontend the machine does not know);
     without this it would go to and fro between network and machine until its TTL ends.
     """
+    spec = world.network
     allowed = "ip saddr != @prefixes " if spec.snat else ""
     unbalanced = "ct mark 0 ct status ! dnat"
     text = (
@@ -60,6 +45,7 @@ def base(spec: Network) -> Piece:
             "dnat to ip daddr map @pub_in",
             hook="type nat hook prerouting priority dstnat; policy accept;",
         )
+        + chain("host", *(f"{protocol} dport {port} return" for protocol, port in world.published), "drop")
         + chain(
             "forward",
             'meta mark != 0 fib daddr . mark . iif oif exists drop comment "bounce"',
@@ -69,9 +55,10 @@ def base(spec: Network) -> Piece:
             'iifname "c*" accept',
             f'iifname "{EDGE}" {unbalanced} drop comment "not published"',
             f'oifname "{EDGE}" {allowed}ip saddr != @pub_sources drop comment "no way out"',
+            f'oifname "{EDGE}" ip daddr {world.host} jump host',
             f'{unbalanced} fib daddr . iif oif exists drop comment "bounce"',
             *firewall.JUDGE,
-            hook=_FORWARD,
+            hook="type filter hook forward priority filter; policy accept;",
         )
         + chain(
             "source",

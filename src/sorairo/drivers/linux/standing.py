@@ -22,13 +22,15 @@ def edge_linked(ns: Namespaces, outside: str, host_address: str, edge_address: s
         return address_of(fabric.HOST) == edge_address and route(host_address, fabric.HOST) in routes()
 
 
-def observe(ground: Ground, edge: View | None) -> LinkState:
-    """Sort the recorded specs into those that stand whole and the others. Without an edge only NICs can stand."""
+def observe(ground: Ground, *, edge: bool) -> LinkState:
+    """Sort the recorded specs into those that stand whole and the others. `edge`: whether it stands; without it only
+    NICs can."""
+    middle = _View(ground.ns, fabric.EDGE) if edge else None
     networks = ground.networks.all()
-    views = {each: View(ground.ns, each) for each in networks}
+    views = {each: _View(ground.ns, each) for each in networks}
     state = LinkState({}, {}, {})
     for each, network in networks.items():
-        if edge is not None and ground.ns.exists(each) and _network_stands(ground.world(each), edge, views[each]):
+        if middle is not None and ground.ns.exists(each) and _network_stands(ground.world(each), middle, views[each]):
             state.networks[each] = network
         else:
             state.partial[each] = network.owner
@@ -38,14 +40,14 @@ def observe(ground: Ground, edge: View | None) -> LinkState:
         else:
             state.partial[each] = nic.spec.owner
     for each, leg in ground.legs.all().items():
-        if edge is not None and _leg_stands(leg, edge, networks, views, ground.ns):
+        if middle is not None and _leg_stands(leg, middle, networks, views, ground.ns):
             state.legs[each] = leg.spec
         else:
             state.partial[each] = leg.spec.owner
     return state
 
 
-class View:
+class _View:
     """One namespace as it was found: routes and rules read once, links asked for one by one."""
 
     def __init__(self, ns: Namespaces, name: str) -> None:
@@ -66,26 +68,26 @@ class View:
             return address_of(link) == address and link_up(link)
 
 
-def _network_stands(world: World, edge: View, own: View) -> bool:
+def _network_stands(world: World, edge: _View, own: _View) -> bool:
     link = fabric.network_link(world.network.id)
     snat = world.network.snat
     return (
         own.routes >= fabric.network_routes(str(world.public_range))
         and (snat is None or route(snat, link, fabric.DOWNLINK) in edge.routes)
-        and own.has(rules.base(world.network))
+        and own.has(rules.base(world))
         and own.has_link(fabric.EDGE, fabric.DOWNLINK)
         and edge.has_link(link, fabric.UPLINK)
     )
 
 
-def _nic_stands(spec: Nic, network: View, ns: Namespaces) -> bool:
+def _nic_stands(spec: Nic, network: _View, ns: Namespaces) -> bool:
     if not network.routes >= fabric.nic_routes(spec) or not network.has_link(fabric.nic_link(spec.id), spec.gateway):
         return False
     return _inside_stands(ns, spec.namespace, spec.address, {route("0.0.0.0/0", fabric.INSIDE, spec.gateway)})
 
 
 def _leg_stands(
-    record: LegRecord, edge: View, networks: Mapping[str, Network], views: Mapping[str, View], ns: Namespaces
+    record: LegRecord, edge: _View, networks: Mapping[str, Network], views: Mapping[str, _View], ns: Namespaces
 ) -> bool:
     spec, link = record.spec, fabric.leg_link(record.spec.id)
     if route(spec.public_address, link) not in edge.routes or not edge.has_link(link, fabric.UPLINK):

@@ -50,10 +50,17 @@ class BalancerRecord:
 class World:
     network: Network
     public_range: ipaddress.IPv4Network
+    published: tuple[tuple[str, int], ...] = ()
+    """Protocol and port of what machines may reach of the host."""
     nics: Mapping[str, NicRecord] = field(default_factory=dict)
     firewalls: Mapping[str, Firewall] = field(default_factory=dict)
     balancers: Mapping[str, BalancerRecord] = field(default_factory=dict)
     publics: Mapping[str, PublicAddress] = field(default_factory=dict)
+
+    @property
+    def host(self) -> str:
+        """The host's own address in the public range."""
+        return str(self.public_range[1])
 
     def public_addresses(self) -> list[str]:
         """Those the edge routes to this network."""
