@@ -191,9 +191,10 @@ def _tell(
             "  Nodes are simulated on the hollow substrate: the pods are scheduled, but nothing runs in them."
         )
     console.print("\nLook around:")
-    console.print('  [cyan]eval "$(sorairo env)"[/]')
+    console.print(f'  [cyan]eval "$({show.call(state, "env")})"[/]')
     console.print(f"  [cyan]az aks get-credentials -g {group} -n {name}[/]")
     console.print("  [cyan]kubectl get nodes,pods -A -o wide[/]")
     if answered:
         console.print("  [cyan]kubectl port-forward service/hello 8080:80[/]   then open http://127.0.0.1:8080")
-    console.print("  [cyan]sorairo trace[/]   how it came to be     [cyan]sorairo down[/]   leaves nothing")
+    console.print(f"  [cyan]{show.call(state, 'trace')}[/]   how it came to be")
+    console.print(f"  [cyan]{show.call(state, 'down')}[/]   leaves nothing")

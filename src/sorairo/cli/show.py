@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from sorairo.state import State, default_state
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +41,19 @@ def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
         return
     with err().status(what, spinner="dots"):
         yield
+
+
+def call(state: State, command: str) -> str:
+    """How to call another command from where the reader is: by name, or by path when it is not on PATH, and with
+    `--state` when that was not the usual one."""
+    here = Path(sys.argv[0])
+    found = shutil.which("sorairo")
+    if found is not None or not os.access(here, os.X_OK):
+        name = "sorairo"
+    else:
+        name = os.path.relpath(here) if here.is_relative_to(Path.cwd()) else str(here)
+    more = "" if state.root == default_state() else f" --state {shlex.quote(str(state.root))}"
+    return f"{name} {command}{more}"
 
 
 def span(seconds: float) -> str:
