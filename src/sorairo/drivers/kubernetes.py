@@ -37,6 +37,14 @@ class NotReady(DriverError):
     """The API server does not answer, or not yet."""
 
 
+class Refused(DriverError):
+    """The API server said no, with an HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class KubernetesApi:
     """Connections are kept per cluster; `forget` lets them go."""
 
@@ -81,6 +89,10 @@ class KubernetesApi:
             return None
         return _checked(response)
 
+    async def list(self, access: Access, path: str, *, accept: str = "application/json", **params: str) -> Object:
+        """One page of a list. Raises NotReady, Refused."""
+        return _checked(await self.request(access, "GET", path, params=params, headers={"Accept": accept}))
+
     async def apply(self, access: Access, path: str, obj: Object) -> Object:
         """Server-side apply, as field manager `sorairo`."""
         response = await self.request(
@@ -114,12 +126,25 @@ class KubernetesApi:
                 raise NotReady(f"the API server is not ready: {said}")
             await asyncio.sleep(0.025)  # Nothing to wait on: the socket is not there before it listens.
 
-    async def watch(self, access: Access, path: str, *, seconds: float, **params: str) -> AsyncIterator[Object]:
-        """Events (`{"type", "object"}`) of a list path, beginning with what is there. Ends after `seconds`."""
+    async def watch(
+        self,
+        access: Access,
+        path: str,
+        *,
+        seconds: float,
+        silence: float | None = None,
+        accept: str = "application/json",
+        **params: str,
+    ) -> AsyncIterator[Object]:
+        """Events (`{"type", "object"}`) of a list path, beginning with what is there, unless a `resourceVersion` is
+        given. Ends after `seconds`; raises NotReady when nothing comes for `silence` seconds, Refused."""
         params = {"watch": "1", "timeoutSeconds": str(max(1, int(seconds))), **params}
         try:
-            timeout = httpx.Timeout(seconds + 5, connect=2)
-            async with self._client(access).stream("GET", path, params=params, timeout=timeout) as response:
+            timeout = httpx.Timeout(silence or seconds + 5, connect=2)
+            headers = {"Accept": accept}
+            async with self._client(access).stream(
+                "GET", path, params=params, headers=headers, timeout=timeout
+            ) as response:
                 if response.status_code != 200:
                     await response.aread()
                     _checked(response)
@@ -163,8 +188,9 @@ def _checked(response: httpx.Response) -> Object:
         body = {"message": response.text}
     if response.is_success:
         return body
-    raise DriverError(
-        f"{response.request.method} {response.url.path}: {response.status_code} {body.get('message', '')}"
+    raise Refused(
+        f"{response.request.method} {response.url.path}: {response.status_code} {body.get('message', '')}",
+        response.status_code,
     )
 
 
