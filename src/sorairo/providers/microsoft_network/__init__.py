@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sorairo.drivers.protocols import Links
 from sorairo.engine.types import Provider
-from sorairo.providers.microsoft_network.documents import BACKEND_POOLS, LOAD_BALANCERS, ROUTE_TABLES, ROUTES
+from sorairo.providers.microsoft_network.documents import ROUTE_TABLES, ROUTES
+from sorairo.providers.microsoft_network.load_balancers import LoadBalancerReconciler, load_balancer_types
 from sorairo.providers.microsoft_network.network_interfaces import NicReconciler, network_interface_types
 from sorairo.providers.microsoft_network.public_ip_addresses import public_ip_addresses
 from sorairo.providers.microsoft_network.security_groups import SECURITY_GROUPS, SECURITY_RULES
@@ -24,8 +25,7 @@ def provider(links: Links, public_addresses: tuple[str, ...], *, blocks: bool = 
             SECURITY_RULES,
             ROUTE_TABLES,
             ROUTES,
-            LOAD_BALANCERS,
-            BACKEND_POOLS,
+            *load_balancer_types(LoadBalancerReconciler()),
         ),
         depends_on=("Microsoft.Compute",),
     )
