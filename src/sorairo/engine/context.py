@@ -35,14 +35,22 @@ class LoopContext:
     async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]:
         return self._store.list(type=type, under=under)
 
-    async def put(self, resource_id: str, body: Document, *, private: Document | None = None) -> Resource:
-        accepted = await self._control.put(
-            parse_id(resource_id),
-            body,
-            principal=self._principal,
-            managed_by=self._resource.id,
-            private=private,
-        )
+    async def put(
+        self, resource_id: str, body: Document, *, private: Document | None = None, if_match: str | None = None
+    ) -> Resource:
+        try:
+            accepted = await self._control.put(
+                parse_id(resource_id),
+                body,
+                principal=self._principal,
+                if_match=if_match,
+                managed_by=self._resource.id,
+                private=private,
+            )
+        except ArmError as e:
+            if if_match and e.status == 412:
+                raise Retry(0, f"'{resource_id}' was written meanwhile") from e
+            raise
         return accepted.resource
 
     async def delete(self, resource_id: str) -> None:

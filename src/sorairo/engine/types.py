@@ -116,8 +116,12 @@ class Context(Protocol):
     async def get(self, resource_id: str) -> Resource | None: ...
     async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]: ...
 
-    async def put(self, resource_id: str, body: Document, *, private: Document | None = None) -> Resource:
-        """Create or replace another resource on behalf of the one being reconciled; no new generation if equal."""
+    async def put(
+        self, resource_id: str, body: Document, *, private: Document | None = None, if_match: str | None = None
+    ) -> Resource:
+        """Create or replace another resource on behalf of the one being reconciled; no new generation if equal.
+
+        `if_match`: the etag it must still have (Retry otherwise), where others write to it too."""
         ...
 
     async def delete(self, resource_id: str) -> None: ...

@@ -105,7 +105,7 @@ class ClusterAdmission:
                     target="servicePrincipalProfile.secret",
                 )
             try:
-                self._principals.check_secret(client, secret)
+                principal = self._principals.check_secret(client, secret)
             except Exception as e:
                 raise ArmError(
                     "ServicePrincipalValidationClientError",
@@ -113,7 +113,7 @@ class ClusterAdmission:
                     f"https://aka.ms/aks-sp-help for more details. (Details: {e})",
                     target="servicePrincipalProfile",
                 ) from None
-            admission.private["secret"] = secret
+            admission.private |= {"secret": secret, "servicePrincipal": principal.object_id}
             properties["servicePrincipalProfile"] = {"clientId": client}
             return
         identity = body.get("identity") or {"type": "SystemAssigned"}

@@ -20,17 +20,27 @@ class Part:
     body: Document
     needs: tuple[str, ...] = ()
     private: Document = field(default_factory=dict)
+    shared: bool = False
+    """Others add to its lists (the cloud controller's rules, users' subnets): what is theirs stays."""
 
 
-def parts(cluster: Resource, custom_data: dict[str, str], secrets: dict[str, Document]) -> list[Part]:
-    """In order of need. `custom_data` and `secrets` (files of instances to come, by host name) by pool name."""
+def parts(
+    cluster: Resource,
+    custom_data: dict[str, str],
+    secrets: dict[str, Document],
+    joined: dict[str, list[str]],
+    grant: tuple[str, Document] | None,
+) -> list[Part]:
+    """In order of need. By pool name: `custom_data`, `secrets` (files of instances to come, by host name), `joined`
+    (backend pools besides the usual two). `grant`: the role assignment (id and body) that the cluster's principal
+    works by."""
     it = names(cluster)
     location = cluster.body["location"]
     tags = {"aks-managed-cluster-name": cluster.rid.name, "aks-managed-cluster-rg": cluster.rid.resource_group}
     common: Document = {"location": location, "tags": tags}
     group = Part(it.group, {**common})
-    security = Part(it.security_group, {**common, "properties": {"securityRules": []}}, (it.group,))
-    routes = Part(it.route_table, {**common, "properties": {"routes": []}}, (it.group,))
+    security = Part(it.security_group, {**common, "properties": {"securityRules": []}}, (it.group,), shared=True)
+    routes = Part(it.route_table, {**common, "properties": {"routes": []}}, (it.group,), shared=True)
     address = Part(
         it.public_ip,
         {
@@ -46,13 +56,47 @@ def parts(cluster: Resource, custom_data: dict[str, str], secrets: dict[str, Doc
     )
     identity = Part(it.kubelet_identity, {**common, "properties": {}}, (it.group,))
     found = [group, security, routes, address, identity]
+    if grant:
+        found.append(Part(*grant, (it.group,)))
     if it.network.lower().startswith(it.group.lower() + "/"):
         found.append(_network(it, common))
     found.append(_load_balancer(it, common))
     for pool in pools(cluster):
         name = pool["name"]
-        found.append(_scale_set(cluster, it, pool, common, custom_data[name], secrets.get(name, {})))
+        found.append(
+            _scale_set(cluster, it, pool, common, custom_data[name], secrets.get(name, {}), joined.get(name, []))
+        )
     return found
+
+
+def holds(stored: Any, wanted: Any, *, shared: bool = False) -> bool:
+    """Whether all that is wanted is there; more may be (defaults, and with `shared` others' items of named lists)."""
+    if isinstance(wanted, dict):
+        return isinstance(stored, dict) and all(
+            k in stored and holds(stored[k], v, shared=shared) for k, v in wanted.items()
+        )
+    if isinstance(wanted, list):
+        if not isinstance(stored, list):
+            return False
+        if shared and all(isinstance(i, dict) and "name" in i for i in (*wanted, *stored)):
+            there = {i["name"].lower(): i for i in stored}
+            return all(holds(there.get(w["name"].lower()), w, shared=True) for w in wanted)
+        return len(stored) == len(wanted) and all(
+            holds(s, w, shared=shared) for s, w in zip(stored, wanted, strict=True)
+        )
+    return bool(stored == wanted)
+
+
+def laid_over(stored: Any, wanted: Any) -> Any:
+    """A shared part's body with what is wanted in it, and what others have there."""
+    if isinstance(wanted, dict) and isinstance(stored, dict):
+        return {**stored, **{k: laid_over(stored.get(k), v) for k, v in wanted.items()}}
+    named = isinstance(wanted, list) and isinstance(stored, list)
+    if named and all(isinstance(i, dict) and "name" in i for i in (*wanted, *stored)):
+        ours = {i["name"].lower(): i for i in wanted}
+        kept = [laid_over(s, ours.pop(s["name"].lower(), s)) for s in stored]
+        return [*kept, *ours.values()]
+    return wanted
 
 
 def _network(it: Names, common: Document) -> Part:
@@ -65,7 +109,8 @@ def _network(it: Names, common: Document) -> Part:
         },
     }
     properties = {"addressSpace": {"addressPrefixes": ["10.224.0.0/12"]}, "subnets": [subnet]}
-    return Part(it.network, {**common, "properties": properties}, (it.group, it.security_group, it.route_table))
+    needs = (it.group, it.security_group, it.route_table)
+    return Part(it.network, {**common, "properties": properties}, needs, shared=True)
 
 
 def _load_balancer(it: Names, common: Document) -> Part:
@@ -100,11 +145,17 @@ def _load_balancer(it: Names, common: Document) -> Part:
         ],
     }
     body = {**common, "sku": {"name": "Standard", "tier": "Regional"}, "properties": properties}
-    return Part(it.load_balancer, body, (it.group, it.public_ip))
+    return Part(it.load_balancer, body, (it.group, it.public_ip), shared=True)
 
 
 def _scale_set(
-    cluster: Resource, it: Names, pool: Document, common: Document, custom_data: str, secrets: Document
+    cluster: Resource,
+    it: Names,
+    pool: Document,
+    common: Document,
+    custom_data: str,
+    secrets: Document,
+    joined: list[str],
 ) -> Part:
     id = it.scale_set(pool["name"])
     name = id.rsplit("/", 1)[1]
@@ -121,6 +172,7 @@ def _scale_set(
                         "loadBalancerBackendAddressPools": [
                             {"id": f"{balancer}/aksOutboundBackendPool"},
                             {"id": f"{balancer}/kubernetes"},
+                            *({"id": id} for id in joined),
                         ]
                     }
                     if n == 0

@@ -9,11 +9,12 @@ from sorairo.drivers.kubernetes import NotReady, node_ready
 from sorairo.drivers.protocols import Leg, Machine, digest
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource
-from sorairo.providers.microsoft_containerservice import addons, bootstrap, composition, controlplane, pki
-from sorairo.providers.microsoft_containerservice.composition import Part
+from sorairo.providers.microsoft_containerservice import addons, bootstrap, cloud, composition, controlplane, pki
+from sorairo.providers.microsoft_containerservice.composition import Part, holds
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
 from sorairo.providers.microsoft_containerservice.names import names, pools
 from sorairo.providers.microsoft_containerservice.substrate import Substrate, access
+from sorairo.providers.principals import Principals
 
 INSTANCE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"
 
@@ -68,22 +69,10 @@ def endpoint_of(cluster: Resource) -> Endpoint | None:
     return Endpoint(**stored) if stored else None
 
 
-def holds(stored: Any, wanted: Any) -> bool:
-    """Whether all that is wanted is there; more may be (defaults)."""
-    if isinstance(wanted, dict):
-        return isinstance(stored, dict) and all(k in stored and holds(stored[k], v) for k, v in wanted.items())
-    if isinstance(wanted, list):
-        return (
-            isinstance(stored, list)
-            and len(stored) == len(wanted)
-            and all(holds(s, w) for s, w in zip(stored, wanted, strict=True))
-        )
-    return bool(stored == wanted)
-
-
 class Observer:
-    def __init__(self, substrate: Substrate, sizes: dict[str, tuple[int, int]]) -> None:
+    def __init__(self, substrate: Substrate, principals: Principals, sizes: dict[str, tuple[int, int]]) -> None:
         self._on = substrate
+        self._principals = principals
         self._sizes = sizes
 
     async def observe(self, ctx: Context, cluster: Resource) -> Actual:
@@ -118,7 +107,7 @@ class Observer:
                 stored is None
                 or not stored.settled
                 or stored.error
-                or not holds(stored.body, part.body)
+                or not holds(stored.body, part.body, shared=part.shared)
                 or not holds(stored.private, part.private)
             ):
                 wrong.add(part.id)
@@ -145,15 +134,18 @@ class Observer:
     async def _parts(self, ctx: Context, cluster: Resource, endpoint: Endpoint) -> list[Part]:
         custom: dict[str, str] = {}
         secrets: dict[str, Document] = {}
+        joined: dict[str, list[str]] = {}
         it = names(cluster)
         for pool in pools(cluster):
             name = pool["name"]
+            scale_set = await ctx.get(it.scale_set(name))
+            joined[name] = _joined(scale_set, it.load_balancer)
             if self._on.hollow:
                 custom[name] = ""
                 continue
             memory = self._sizes[pool["vmSize"].lower()][1]
-            custom[name] = bootstrap.custom_data(cluster, pool, endpoint, memory_bytes=memory)
-            scale_set = await ctx.get(it.scale_set(name))
+            azure_json = cloud.node_config(cluster, tenant_id=self._principals.tenant_id).text()
+            custom[name] = bootstrap.custom_data(cluster, pool, endpoint, memory_bytes=memory, azure_json=azure_json)
             count = 0 if cluster.private.get("stopped") else int(pool["count"])
             have = await ctx.list(type=INSTANCE, under=it.scale_set(name)) if scale_set else []
             first = int(scale_set.private.get("next", 0)) if scale_set else 0
@@ -167,7 +159,7 @@ class Observer:
                     pair = pki.node(cluster.private["pki"], host)
                     coming[host] = bootstrap.instance_secrets(cluster, endpoint, pair.cert, pair.key)
             secrets[name] = coming
-        return composition.parts(cluster, custom, secrets)
+        return composition.parts(cluster, custom, secrets, joined, await cloud.role_assignment(ctx, cluster))
 
     async def _nodes(self, ctx: Context, cluster: Resource) -> tuple[Node, ...]:
         """Of every scale set in the node resource group: those of a pool that is being deleted too."""
@@ -203,3 +195,12 @@ class Observer:
             "unready": tuple(n for n in sorted(expected) if not node_ready(objects.get(n, {}))),
             "stray": tuple(n for n in objects if n not in expected),
         }
+
+
+def _joined(scale_set: Resource | None, balancer: str) -> list[str]:
+    """Backend pools that others have put a scale set's instances into (the internal load balancer's)."""
+    profile = scale_set.properties["virtualMachineProfile"] if scale_set else {}
+    nics = profile.get("networkProfile", {}).get("networkInterfaceConfigurations") or []
+    ips = nics[0]["properties"].get("ipConfigurations") or [] if nics else []
+    found = ips[0]["properties"].get("loadBalancerBackendAddressPools") or [] if ips else []
+    return [p["id"] for p in found if not p["id"].lower().startswith(f"{balancer}/".lower())]

@@ -12,7 +12,7 @@ from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource, Step
 from sorairo.providers.microsoft_containerservice import addons, drain, hollow_nodes, pki
-from sorairo.providers.microsoft_containerservice.composition import Part
+from sorairo.providers.microsoft_containerservice.composition import Part, laid_over
 from sorairo.providers.microsoft_containerservice.names import fqdn, names, pools
 from sorairo.providers.microsoft_containerservice.observe import Actual, Node, Observer, endpoint_of
 from sorairo.providers.microsoft_containerservice.substrate import Substrate, access
@@ -27,7 +27,7 @@ class ClusterReconciler:
         self._on = substrate
         self._principals = principals
         self._sizes = sizes
-        self._observer = Observer(substrate, sizes)
+        self._observer = Observer(substrate, principals, sizes)
 
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         return await self._observer.observe(ctx, resource)
@@ -148,7 +148,9 @@ class ClusterReconciler:
         part = await self._part(ctx, resource, id)
         if part is None:
             return
-        await ctx.put(part.id, part.body, private=part.private)
+        stored = await ctx.get(part.id) if part.shared else None
+        body = laid_over(stored.body, part.body) if stored else part.body
+        await ctx.put(part.id, body, private=part.private, if_match=stored.etag if stored else None)
         settled = await ctx.settled(part.id)
         if settled and id == names(resource).kubelet_identity:
             identity = {
@@ -303,4 +305,5 @@ def label(id: str) -> str:
         "loadbalancers": "load balancer",
         "userassignedidentities": "kubelet identity",
         "virtualmachinescalesets": f"scale set {name}",
+        "roleassignments": "role assignment",
     }.get(kind.lower(), f"{kind} {name}")

@@ -1,0 +1,100 @@
+"""Who a cluster is to its cloud, and what its programs are told of it.
+
+https://learn.microsoft.com/azure/aks/concepts-identity#aks-identities
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+
+from sorairo.cluster.azure_json import CloudConfig
+from sorairo.engine.ids import parse_id
+from sorairo.engine.types import Document, Reader, Resource
+from sorairo.providers.microsoft_containerservice.names import names, pools
+
+CONTRIBUTOR = "b24988ac-6180-42a0-ab88-20f7382dd24c"
+ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
+RESOURCE_MANAGER = "https://management.sorairo.internal"
+"""Where the resource manager is for those inside a virtual network."""
+
+
+def identity_id(cluster: Resource) -> str | None:
+    """The id of the resource whose managed identity a cluster goes by: a user assigned identity's, or its own. None:
+    it is a service principal."""
+    client = (cluster.properties.get("servicePrincipalProfile") or {}).get("clientId", "msi")
+    if client.lower() != "msi":
+        return None
+    assigned = (cluster.body.get("identity") or {}).get("userAssignedIdentities") or {}
+    return str(next(iter(assigned), cluster.id))
+
+
+async def object_id(reader: Reader, cluster: Resource) -> str | None:
+    """Of the cluster's principal. None: not known yet."""
+    identity = identity_id(cluster)
+    if identity is None:
+        found = cluster.private.get("servicePrincipal")
+    elif identity == cluster.id:
+        found = (cluster.private.get("identity") or {}).get("principalId")
+    else:
+        assigned = await reader.get(identity)
+        found = assigned.status.get("principalId") if assigned else None
+    return str(found) if found else None
+
+
+async def role_assignment(reader: Reader, cluster: Resource) -> tuple[str, Document] | None:
+    """What lets the cluster make load balancers and disks in its node resource group, which AKS grants it: Contributor
+    there. None: it is unknown who the cluster is, or somebody has granted it already."""
+    principal, group = await object_id(reader, cluster), names(cluster).group
+    if principal is None:
+        return None
+    id = f"{group}/providers/{ROLE_ASSIGNMENTS}/{uuid.uuid5(uuid.NAMESPACE_URL, f'{group} {principal}'.lower())}"
+    for other in await reader.list(type=ROLE_ASSIGNMENTS, under=group):
+        at = other.rid.parent.lower() == group.lower() and other.key != id.lower()
+        same = other.properties.get("principalId", "").lower() == principal.lower()
+        if at and same and other.properties.get("roleDefinitionId", "").lower().endswith(CONTRIBUTOR):
+            return None
+    scope = f"/subscriptions/{cluster.rid.subscription}"
+    properties = {
+        "roleDefinitionId": f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{CONTRIBUTOR}",
+        "principalId": principal,
+        "principalType": "ServicePrincipal",
+    }
+    return id, {"properties": properties}
+
+
+def config(cluster: Resource, *, tenant_id: str, resource_manager: str) -> CloudConfig:
+    """What the control plane's cloud controller is told; no client secret where the cluster has a managed identity."""
+    it = names(cluster)
+    subnet, network = parse_id(it.subnet), parse_id(it.network)
+    profile = cluster.properties.get("servicePrincipalProfile") or {}
+    client = {} if identity_id(cluster) else {"client_id": profile["clientId"], "client_secret": _secret(cluster)}
+    outbound = cluster.properties.get("networkProfile", {}).get("outboundType", "loadBalancer")
+    return CloudConfig(
+        tenant_id=tenant_id,
+        subscription_id=cluster.rid.subscription or "",
+        resource_group=parse_id(it.group).name,
+        location=cluster.body["location"],
+        resource_manager=resource_manager,
+        security_group=parse_id(it.security_group).name,
+        vnet=network.name,
+        vnet_group=network.resource_group or "",
+        subnet=subnet.name,
+        route_table=parse_id(it.route_table).name,
+        scale_set=parse_id(it.scale_set(pools(cluster)[0]["name"])).name,
+        tags={"aks-managed-cluster-name": cluster.rid.name, "aks-managed-cluster-rg": cluster.rid.resource_group or ""},
+        outbound_rule=outbound == "loadBalancer",
+        **client,
+    )
+
+
+def node_config(cluster: Resource, *, tenant_id: str) -> CloudConfig:
+    """What nodes are told: as `config`, but with the kubelet's identity, where there are managed ones."""
+    found = config(cluster, tenant_id=tenant_id, resource_manager=RESOURCE_MANAGER)
+    if not found.managed:
+        return found
+    return replace(found, identity=str((cluster.private.get("kubeletIdentity") or {}).get("clientId", "")))
+
+
+def _secret(cluster: Resource) -> str:
+    return str(cluster.private.get("secret", ""))
