@@ -34,10 +34,8 @@ def with_child(
 
 
 def _checked(name: str, inline: Inline, item: Document, schema: Schema) -> Document:
-    """A child held to its schema, which describes it as its own GET shows it."""
-    if not inline.flat:
-        schema(name, item)
-        return item
-    document = {"properties": {k: v for k, v in item.items() if k != "name"}}
+    """A child held to its schema, which describes it as its own GET shows it; its name is the path's."""
+    called = item["name"]
+    document = {"properties": {k: v for k, v in item.items() if k != "name"}} if inline.flat else item
     schema(name, document)
-    return {**document["properties"], "name": item["name"]}
+    return {**(document["properties"] if inline.flat else document), "name": called}
