@@ -7,16 +7,18 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 
 from sorairo.drivers.protocols import DriverError
 
@@ -63,7 +65,12 @@ class KubernetesApi:
                 key.write_text(access.key)
                 context.load_cert_chain(cert, key)
             client = self._clients[access] = httpx.AsyncClient(
-                base_url=access.url, verify=context, timeout=httpx.Timeout(30, connect=2), trust_env=False
+                base_url=access.url,
+                verify=context,
+                timeout=httpx.Timeout(30, connect=2),
+                # All are kept: a handshake costs the API server more than most requests.
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+                trust_env=False,
             )
         return client
 
@@ -135,7 +142,7 @@ class KubernetesApi:
         silence: float | None = None,
         accept: str = "application/json",
         **params: str,
-    ) -> AsyncIterator[Object]:
+    ) -> AsyncGenerator[Object, None]:
         """Events (`{"type", "object"}`) of a list path, beginning with what is there, unless a `resourceVersion` is
         given. Ends after `seconds`; raises NotReady when nothing comes for `silence` seconds, Refused."""
         params = {"watch": "1", "timeoutSeconds": str(max(1, int(seconds))), **params}
@@ -150,7 +157,7 @@ class KubernetesApi:
                     _checked(response)
                 async for line in response.aiter_lines():
                     if line:
-                        yield json.loads(line)
+                        yield msgspec.json.decode(line)
         except httpx.TransportError as e:
             raise NotReady(f"watch {path}: {e or type(e).__name__}") from e
 
@@ -158,27 +165,33 @@ class KubernetesApi:
         self,
         access: Access,
         path: str,
-        satisfied: Callable[[dict[str, Object]], bool],
+        wanted: Iterable[str],
+        good: Callable[[Object], bool] = lambda obj: True,
         *,
         seconds: float,
-        **params: str,
-    ) -> bool:
-        """Watch a list until `satisfied(objects by name)`. False when the time is over first."""
-        objects: dict[str, Object] = {}
-        try:
-            async with asyncio.timeout(seconds):
-                async for event in self.watch(access, path, seconds=seconds, **params):
-                    obj = event["object"]
-                    name = obj.get("metadata", {}).get("name", "")
-                    if event["type"] == "DELETED":
-                        objects.pop(name, None)
-                    elif event["type"] in ("ADDED", "MODIFIED"):
-                        objects[name] = obj
-                    if satisfied(objects):
-                        return True
-        except TimeoutError:
-            pass
-        return False
+    ) -> set[str]:
+        """Watch a list until all objects named in `wanted` are there and `good`. Returns those that are not when the
+        time is over. Raises NotReady."""
+        names = set(wanted)
+        missing = set(names)
+        deadline = time.monotonic() + seconds
+        while missing and (left := deadline - time.monotonic()) > 0:
+            # A watch may end at any time, when its reader is slow: what has happened meanwhile is told by the next.
+            missing = set(names)
+            events = self.watch(access, path, seconds=left)
+            with contextlib.suppress(TimeoutError):
+                async with contextlib.aclosing(events), asyncio.timeout(left):
+                    async for event in events:
+                        obj = event["object"]
+                        name = obj.get("metadata", {}).get("name")
+                        if event["type"] not in ("ADDED", "MODIFIED") or not good(obj):
+                            missing |= names & {name}
+                        else:
+                            missing.discard(name)
+                            if not missing:
+                                return missing
+                    await asyncio.sleep(0.05)
+        return missing
 
 
 def _checked(response: httpx.Response) -> Object:

@@ -18,7 +18,7 @@ from sorairo.providers.microsoft_containerservice import bootstrap, kwok
 from sorairo.providers.microsoft_containerservice.names import pools
 from sorairo.providers.microsoft_containerservice.observe import Node
 
-PARALLEL = 32
+PARALLEL = 16
 OS_IMAGE = "sorairo hollow node"
 
 

@@ -199,10 +199,10 @@ class ClusterReconciler:
         path = "/api/v1/namespaces/default/serviceaccounts"
         at = access(resource, endpoint)
         try:
-            found = await self._on.api.until(at, path, lambda o: "default" in o, seconds=READY_SECONDS)
+            missing = await self._on.api.until(at, path, ["default"], seconds=READY_SECONDS)
         except NotReady as e:
             raise Retry(0.2, str(e)) from e
-        if not found:
+        if missing:
             log = await self._tail(host_name(resource.id), "kube-controller-manager")
             raise ArmError(
                 "ControlPlaneNotReady",
@@ -214,30 +214,26 @@ class ClusterReconciler:
         endpoint = endpoint_of(resource)
         assert endpoint
         expected = await self._observer._nodes(ctx, resource)
-        wanted = {n.name for n in expected}
-        await ctx.say(f"waiting for {len(wanted)} node(s) to be Ready")
-
-        def ready(objects: dict[str, Document]) -> bool:
-            return all(name in objects and node_ready(objects[name]) for name in wanted)
-
-        at = access(resource, endpoint)
+        await ctx.say(f"waiting for {len(expected)} node(s) to be Ready")
         try:
-            if await self._on.api.until(at, "/api/v1/nodes", ready, seconds=READY_SECONDS):
-                return
+            missing = await self._on.api.until(
+                access(resource, endpoint),
+                "/api/v1/nodes",
+                [n.name for n in expected],
+                node_ready,
+                seconds=READY_SECONDS,
+            )
         except NotReady as e:
             raise Retry(0.2, str(e)) from e
-        listed = await self._on.api.get(at, "/api/v1/nodes") or {"items": []}
-        good = {n["metadata"]["name"] for n in listed["items"] if node_ready(n)}
-        raise ArmError(
-            "NodesNotReady", await self._why_not_ready([n for n in expected if n.name not in good]), status=500
-        )
+        if missing:
+            late = [n for n in expected if n.name in missing]
+            raise ArmError("NodesNotReady", await self._why_not_ready(resource, late), status=500)
 
-    async def _why_not_ready(self, nodes: list[Node]) -> str:
-        if not nodes:
-            return "Nodes did not become Ready in time."
-        log = await self._tail(host_name(nodes[0].instance), "kubelet")
+    async def _why_not_ready(self, cluster: Resource, nodes: list[Node]) -> str:
+        program = "kwok" if self._on.hollow else "kubelet"
+        log = await self._tail(host_name(cluster.id if self._on.hollow else nodes[0].instance), program)
         names = ", ".join(n.name for n in nodes[:5])
-        return f"{len(nodes)} node(s) did not become Ready: {names}. The kubelet's last log lines:\n{log}"
+        return f"{len(nodes)} node(s) did not become Ready: {names}. The last log lines of {program}:\n{log}"
 
     async def _tail(self, machine: str, service: str, lines: int = 8) -> str:
         return "\n".join([line async for line in self._on.machines.logs(machine, service, lines=lines)])
