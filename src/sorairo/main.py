@@ -28,6 +28,7 @@ from sorairo import __version__, tail
 from sorairo.arm.app import create_app
 from sorairo.arm.settings import Settings
 from sorairo.arm.tuning import tune
+from sorairo.clouds import Clouds
 from sorairo.drivers.kubernetes import KubernetesApi
 from sorairo.drivers.protocols import DriverError, Links, Machines
 from sorairo.engine import trace
@@ -282,6 +283,7 @@ async def serve(state: State, config: Config) -> None:
     background = [
         asyncio.create_task(prepare(host)),
         asyncio.create_task(mend(control, (host.control_planes, host.nodes))),
+        asyncio.create_task(Clouds(store, api, directory, tokens, config.endpoint, state.ca).run()),
     ]
     tune()
     log.info("serving", endpoint=config.endpoint, substrate=config.substrate, version=__version__)
@@ -309,8 +311,7 @@ async def prepare(host: Host) -> None:
 async def stop(host: Host) -> None:
     """End all processes; data stays."""
     for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
-        for machine in await machines.observe_machines():
-            await machines.stop_machine(machine)
+        await asyncio.gather(*(machines.stop_machine(m) for m in await machines.observe_machines()))
     await remove_links(host.links)
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -266,10 +267,19 @@ def kvm() -> Check:
 
 def azure_cli(state: State) -> Check:
     found = links.find_az(state)
-    if found is None:
-        return Check("az", "warn", "not found", "the Azure CLI is how most people drive sorairo",
-                     f"{sys.executable} -m pip install 'sorairo[az]'")  # fmt: skip
-    return Check("az", "ok", str(found))
+    if found is not None:
+        return Check("az", "ok", str(found))
+    means = "the Azure CLI is how most people drive sorairo"
+    return Check("az", "warn", "not found", means, f"{sys.executable} -m pip install '{_azure_cli_package()}'")
+
+
+def _azure_cli_package() -> str:
+    """The version that sorairo is tested with."""
+    extras = [r.partition(";") for r in metadata.requires("sorairo") or []]
+    return next(
+        (name.strip() for name, _, marker in extras if "extra" in marker and marker.rstrip(" '\"").endswith("az")),
+        "azure-cli",
+    )
 
 
 def _mounts() -> list[list[str]]:
