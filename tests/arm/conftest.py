@@ -201,7 +201,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             control,
             authenticate,
             authorize,
-            Settings(**settings),
+            Settings(**{"patience": 0.0, **settings}),
             challenge=lambda error: f'Bearer error="{error.code}"',
         )
         transport = httpx.ASGITransport(app)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from arm.conftest import GROUP, RG, SUB, V, World
+from arm.conftest import GROUP, RG, SUB, Start, V, World
 from sorairo.engine.errors import ArmError
 
 WIDGET = f"{GROUP}/providers/Microsoft.Test/widgets/w"
@@ -173,6 +175,22 @@ async def test_a_create_that_takes_time(arm: World) -> None:
     assert (await arm.ended(gone))["status"] == "Succeeded"
     assert (await arm.call("GET", gone.headers["location"], v=None)).status_code == 204
     assert (await arm.call("DELETE", GADGET)).status_code == 204
+
+
+async def test_what_is_made_while_the_client_waits_is_answered_as_done(start: Start) -> None:
+    arm: World = await start(patience=5.0)
+    await arm.made(GROUP)
+    made = await arm.call("PUT", GADGET, {"location": "eastus"})
+    assert (made.status_code, "azure-asyncoperation" in made.headers) == (201, False)
+    assert made.json()["properties"] == {"provisioningState": "Succeeded", "address": "10.0.0.1"}
+    arm.gate.refusal = ArmError("QuotaExceeded", "too many")
+    failed = await arm.call("PUT", GADGET + "2", {"location": "eastus"})
+    assert (failed.status_code, (await arm.ended(failed))["status"]) == (201, "Failed")
+    arm.gate.refusal = None
+    arm.app.settings = replace(arm.app.settings, patience=0.02)
+    arm.gate.open.clear()
+    slow = await arm.call("PUT", GADGET + "3", {"location": "eastus"})
+    assert slow.json()["properties"]["provisioningState"] == "Creating"
 
 
 async def test_a_create_that_fails_says_why_in_its_operation(arm: World) -> None:

@@ -27,5 +27,8 @@ class Settings:
     """Sizes of the throttling buckets; `azure` for Azure's own."""
     largest_body: int = 4 * 1024 * 1024
     """Bytes; ARM's limit."""
+    patience: float = 0.25
+    """Seconds a PUT or PATCH waits for its operation. What is made that soon is answered as done: a client that is
+    told to ask again sleeps a second first, and those that do not expect an operation never ask."""
     trace_reads: bool = False
     """Record a span for every GET too, not only for those that a traced caller makes."""

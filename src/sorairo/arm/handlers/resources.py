@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from sorairo.arm.routing import rbac_name
 from sorairo.engine.control import AsyncReader
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import ResourceId, parse_id
-from sorairo.engine.types import Document, ResourceType
+from sorairo.engine.types import Document, Operation, ResourceType
 
 RESERVED = frozenset('<>*%&:\\?"')
 """Characters that no resource's name may have, besides the unprintable."""
@@ -61,11 +62,22 @@ async def _write(x: Exchange, *, patch: bool) -> Answer:
         correlation_id=x.correlation_id,
     )
     status = type.created if accepted.created else 200
-    if accepted.operation is None:
-        return _document(201 if status == 201 else 200, accepted.document)
+    if accepted.operation is None or await _made(x, accepted.operation):
+        document = accepted.document if accepted.operation is None else x.control.show(id)
+        return _document(201 if status == 201 else 200, document)
     answer = _document(status, accepted.document)
     answer.headers |= lro.headers(x, accepted.operation, location=status == 202)
     return answer
+
+
+async def _made(x: Exchange, operation: Operation) -> bool:
+    """Whether an operation succeeds while the client waits for its answer anyway."""
+    until = time.monotonic() + x.arm.settings.patience
+    key = operation.resource_id.lower()
+    while operation.status == "InProgress" and (left := until - time.monotonic()) > 0:
+        await x.control.loop.wait_change(key, left)
+        operation = x.control.store.operation(operation.id) or operation
+    return operation.status == "Succeeded"
 
 
 async def delete(x: Exchange) -> Answer:
