@@ -68,7 +68,7 @@ def made_up_provider(gate: Gate) -> Provider:
         await gate.open.wait()
         if call.body.get("fail"):
             raise ArmError("Refused", "the command was refused", target="command")
-        return {"ran": call.body.get("command")}
+        return {"ran": call.body.get("command"), "properties": {"provisioningState": "Succeeded"}}
 
     def restart(resource: Resource, body: Document) -> None:
         resource.properties["restarts"] = resource.properties.get("restarts", 0) + 1
@@ -94,6 +94,7 @@ def made_up_provider(gate: Gate) -> Provider:
         actions=(
             Action("listKeys", "Microsoft.Test/gadgets/listKeys/action", run=keys),
             Action("run", "Microsoft.Test/gadgets/run/action", run=slow, lro=True),
+            Action("invoke", "Microsoft.Test/gadgets/invoke/action", run=slow, lro=True, results="commandResults"),
             Action("restart", "Microsoft.Test/gadgets/restart/action", change=restart),
         ),
     )

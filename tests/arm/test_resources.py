@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -228,8 +229,9 @@ async def test_actions_answer_at_once_or_by_an_operation(arm: World) -> None:
     run = await arm.call("POST", f"{GADGET}/run", {"command": "id"})
     assert (run.status_code, run.content) == (202, b"")
     ended = await arm.ended(run)
-    assert (ended["status"], ended["properties"]) == ("Succeeded", {"ran": "id"})
-    assert (await arm.call("GET", run.headers["location"], v=None)).json() == {"ran": "id"}
+    result = {"ran": "id", "properties": {"provisioningState": "Succeeded"}}
+    assert (ended["status"], ended["properties"]) == ("Succeeded", result)
+    assert (await arm.call("GET", run.headers["location"], v=None)).json() == result
     failed = await arm.ended(await arm.call("POST", f"{GADGET}/run", {"fail": True}))
     assert (failed["status"], failed["error"]["code"]) == ("Failed", "Refused")
 
@@ -239,6 +241,22 @@ async def test_actions_answer_at_once_or_by_an_operation(arm: World) -> None:
     unknown = await arm.call("POST", f"{GADGET}/explode")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (501, "NotImplemented")
     assert (await arm.call("POST", f"{GADGET}2/listKeys")).status_code == 404
+
+
+async def test_the_result_of_a_command_is_found_below_its_resource(arm: World) -> None:
+    """As az aks command invoke has it: it takes the command's id out of Location, and polls for a state in the body."""
+    await arm.made(GADGET)
+    arm.gate.open.clear()
+    invoked = await arm.call("POST", f"{GADGET}/invoke", {"command": "id"})
+    command = re.findall(r"commandResults\/(\w*)\?", invoked.headers["location"])
+    assert len(command) == 1
+    waiting = await arm.call("GET", invoked.headers["location"], v=None)
+    assert (waiting.status_code, waiting.headers["location"]) == (202, invoked.headers["location"])
+    assert waiting.json()["properties"]["provisioningState"] == "InProgress"
+    arm.gate.open.set()
+    await arm.ended(invoked)
+    found = await arm.call("GET", f"{GADGET}/commandResults/{command[0]}")
+    assert (found.status_code, found.json()["ran"]) == (200, "id")
 
 
 async def test_operations_are_for_those_concerned(arm: World) -> None:

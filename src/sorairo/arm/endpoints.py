@@ -115,6 +115,7 @@ def make_router(registry: Registry) -> Router:
         delete=resources.delete,
         act=resources.act,
         collection=resources.collection,
+        result=lro.result,
         extra=resources.extra,
     )
     return Router(registry, handlers, (*ROOT, *UNBUILT), BELOW)

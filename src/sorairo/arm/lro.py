@@ -5,6 +5,8 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/async-operat
 
 from __future__ import annotations
 
+import contextlib
+import uuid
 from datetime import UTC, datetime
 
 from sorairo.arm.errors import no_operation
@@ -17,10 +19,14 @@ RETRY_AFTER = "1"
 """Seconds. Without it az asks again after 30, and Go's SDK after 5."""
 
 
-def headers(x: Exchange, operation: Operation, *, location: bool) -> dict[str, str]:
-    """Where to ask about an operation; with `location`, also where its result will be."""
+def headers(x: Exchange, operation: Operation, *, location: bool, results: str = "") -> dict[str, str]:
+    """Where to ask about an operation; with `location`, also where its result will be (below the resource itself
+    when the action declares `results`)."""
     found = {"azure-asyncoperation": _url(x, operation, "operations"), "retry-after": RETRY_AFTER}
-    if location:
+    if results:  # az reads the id as one word
+        id = operation.id.replace("-", "")
+        found["location"] = f"{x.base}{operation.resource_id}/{results}/{id}?api-version={x.api_version}"
+    elif location:
         found["location"] = _url(x, operation, "operationresults")
     return found
 
@@ -61,7 +67,7 @@ async def result(x: Exchange) -> Answer:
     if operation.status == "InProgress":
         # Some clients look for a state in the body (az aks command invoke), though the 202 says it all.
         body = {"id": operation.resource_id, "name": operation.id, "properties": {"provisioningState": "InProgress"}}
-        return Answer(202, body, headers(x, operation, location=True))
+        return Answer(202, body, {"location": f"{x.base}{x.path}?{x.raw_query}", "retry-after": RETRY_AFTER})
     if operation.status != "Succeeded":
         error = operation.error or {"code": operation.status, "message": f"The operation was {operation.status}."}
         raise ArmError.from_body(error, status=409 if operation.status == "Canceled" else 400)
@@ -74,9 +80,12 @@ async def result(x: Exchange) -> Answer:
 
 def _asked_for(x: Exchange) -> Operation:
     """The operation a path names, for those who began it or may read what it is about."""
-    operation = x.control.store.operation(x.target.params["id"])
+    id = x.target.params["id"]
+    with contextlib.suppress(ValueError):
+        id = str(uuid.UUID(id))
+    operation = x.control.store.operation(id)
     if operation is None:
-        raise no_operation(x.target.params["id"])
+        raise no_operation(id)
     rid = parse_id(operation.resource_id)
     if (rid.subscription or "").lower() != x.target.subscription.lower():
         raise no_operation(operation.id)

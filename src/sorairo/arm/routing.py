@@ -116,6 +116,8 @@ class Handlers:
     delete: Handler
     act: Handler
     collection: Handler
+    result: Handler
+    """Of an operation."""
     extra: Callable[[str, Callable[..., Awaitable[Any]]], Handler]
     """Makes a handler of a provider's own route."""
 
@@ -132,6 +134,9 @@ class Router:
         self._verbs: dict[str, Mapping[str, Route]] = {}
         for provider in registry.providers.values():
             self._verbs |= {type.name: self._routes_of(type) for type in provider.types}
+            for type in provider.types:
+                for results in {a.results for a in type.actions if a.results}:
+                    self._below.add(_results(type, results, handlers.result))
             for method, pattern, function in provider.routes:
                 self._below.add(_provided(provider, method, pattern, handlers.extra(method, function)))
 
@@ -253,6 +258,18 @@ def _provided(provider: Provider, method: str, pattern: str, handler: Handler) -
         versions_of(provider),
         owner="/".join(literal),
         scopes=("tenant", "subscription", "group", "resource"),
+    )
+
+
+def _results(type: ResourceType[Any], results: str, handler: Handler) -> Endpoint:
+    namespace, *kinds = type.name.split("/")
+    item = "/".join(f"{kind}/{{name{n}}}" for n, kind in enumerate(kinds))
+    return Endpoint(
+        f"{namespace}/{item}/{results}/{{id}}",
+        {"GET": Route(handler, f"{type.name}/{results}/read")},
+        type.api_versions,
+        owner="/".join(kinds),
+        scopes=("group",),
     )
 
 

@@ -229,6 +229,9 @@ class Action:
     run: Callable[[Call], Awaitable[Any]] | None = None
     change: Callable[[Resource, Document], None] | None = None
     lro: bool = False
+    results: str = ""
+    """Where the result is found, `{id}/{results}/{operation}`, for clients that read the id out of `Location`
+    (az aks command invoke: `commandResults`). The result needs a `properties.provisioningState`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,8 @@ async def act(x: Exchange) -> Answer:
     )
     if acted.operation is None:
         return Answer(200, acted.result)
-    return Answer(202, None, lro.headers(x, acted.operation, location=True))
+    results = next((a.results for a in _type(x).actions if a.name == acted.operation.action), "")
+    return Answer(202, None, lro.headers(x, acted.operation, location=True, results=results))
 
 
 async def collection(x: Exchange) -> Answer:
