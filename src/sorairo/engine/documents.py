@@ -67,8 +67,6 @@ def shown(registry: Registry, type: ResourceType[Any], resource: Resource) -> Do
         "provisioningState": resource.provisioning_state,
     }
     document["etag"] = f'W/"{resource.etag}"'
-    if resource.managed_by and "managedBy" not in document and not type.inline:
-        document.setdefault("managedBy", resource.managed_by)
     document = type.render(resource, document)
     for child in registry.children(type):
         if child.inline and not child.inline.flat:

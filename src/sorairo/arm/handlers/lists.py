@@ -43,6 +43,8 @@ async def resources(x: Exchange) -> Answer:
 
 def _brief(document: Document, resource: Resource, expand: frozenset[str]) -> Document:
     brief = {k: document[k] for k in SHOWN if document.get(k) is not None}
+    if resource.managed_by:
+        brief.setdefault("managedBy", resource.managed_by)
     more = {
         "createdTime": timestamp(resource.created_at),
         "changedTime": timestamp(resource.changed_at),

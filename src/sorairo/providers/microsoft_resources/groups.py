@@ -93,6 +93,8 @@ async def _gone(ctx: Context, resource: Resource, remaining: tuple[str, ...]) ->
 
 def _render(resource: Resource, document: Document) -> Document:
     document["properties"] = {"provisioningState": resource.provisioning_state}
+    if resource.managed_by:
+        document["managedBy"] = resource.managed_by
     document.pop("etag", None)
     return document
 
