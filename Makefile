@@ -31,8 +31,8 @@ test-fast:
 
 lint:
 	@tools/install.sh dev
-	.venv/bin/ruff check src tests
-	.venv/bin/ruff format --check src tests
+	.venv/bin/ruff check src tests tools
+	.venv/bin/ruff format --check src tests tools
 	.venv/bin/mypy
 	@if [ -f .importlinter ] || grep -q '^\[tool.importlinter' pyproject.toml; then .venv/bin/lint-imports; fi
 

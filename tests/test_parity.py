@@ -1,0 +1,22 @@
+"""What the README says works is what tests prove."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+_spec = importlib.util.spec_from_file_location("parity", Path(__file__).parents[1] / "tools" / "parity.py")
+assert _spec is not None and _spec.loader is not None
+parity = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(parity)
+
+
+def test_every_claim_names_a_test_that_exists_and_the_readme_is_up_to_date() -> None:
+    assert parity.problems() == []
+
+
+def test_a_test_that_is_not_there_proves_nothing() -> None:
+    here = "tests/test_parity.py"
+    assert parity.proved(f"{here}::test_a_test_that_is_not_there_proves_nothing")
+    assert not parity.proved(f"{here}::test_nothing_of_the_kind")
+    assert not parity.proved("tests/no_such_file.py::test_a_test_that_is_not_there_proves_nothing")

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""What works, from the claims beside the code: `parity.yaml` in a provider's folder (or another room's).
+
+    natGateways:
+      create, show, list, delete: {done: tests/flows/test_nat_gateways.py::test_a_subnet_leaves_by_its_gateway}
+      public IP prefixes: {todo: one address a gateway so far}
+
+python tools/parity.py            write the table into README.md
+python tools/parity.py --check    say what is wrong: a claim without a test that exists, a table that is not up to date
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- parity:begin -->", "<!-- parity:end -->"
+ROOMS = {
+    "identity": "Sign-in and roles",
+    "arm": "Azure Resource Manager",
+    "cli": "Commands",
+    "cluster": "In the cluster",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    file: Path
+    area: str
+    """`Microsoft.Network/natGateways`, or a room's name."""
+    what: str
+    done: str
+    """The test that proves it: `PATH::NAME`; '' while it is to do."""
+    todo: str
+
+
+def claims() -> Iterator[Claim]:
+    for file in sorted((ROOT / "src" / "sorairo").rglob("parity.yaml")):
+        for subject, entries in (yaml.safe_load(file.read_text()) or {}).items():
+            for what, state in entries.items():
+                yield Claim(file, _area(file, subject), str(what), state.get("done", ""), str(state.get("todo", "")))
+
+
+def _area(file: Path, subject: str) -> str:
+    folder = file.parent
+    if folder.parent.name != "providers":
+        room = ROOMS.get(folder.name, folder.name)
+        return room if subject == "all" else f"{room}: {subject}"
+    plain = folder.name.replace("_", ".")
+    spelled = re.search(re.escape(plain), (folder / "__init__.py").read_text(), re.IGNORECASE)
+    return f"{spelled[0] if spelled else plain}/{subject}"
+
+
+def problems() -> list[str]:
+    found = []
+    for claim in claims():
+        where = f"{claim.file.relative_to(ROOT)}: {claim.area}, {claim.what}"
+        if bool(claim.done) == bool(claim.todo):
+            found.append(f"{where}: say either `done: TEST` or `todo: WHY`")
+        elif claim.done and not proved(claim.done):
+            found.append(f"{where}: there is no test {claim.done}")
+    if README.read_text() != with_table():
+        found.append("README.md: the table is not up to date; run python tools/parity.py")
+    return found
+
+
+def proved(test: str) -> bool:
+    path, _, name = test.partition("::")
+    return name.rpartition("::")[2] in _tests_in(ROOT / path)
+
+
+@lru_cache
+def _tests_in(file: Path) -> frozenset[str]:
+    text = file.read_text() if file.is_file() else ""
+    return frozenset(re.findall(r"^\s*(?:async )?def (test_\w+)", text, re.MULTILINE))
+
+
+README = ROOT / "README.md"
+
+
+def with_table() -> str:
+    text = README.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table()}{END}{after}"
+
+
+def table() -> str:
+    rows: dict[str, tuple[list[str], list[str]]] = {}
+    for claim in claims():
+        done, todo = rows.setdefault(claim.area, ([], []))
+        if claim.done:
+            done.append(claim.what)
+        else:
+            todo.append(f"{claim.what} ({claim.todo})")
+    if not rows:
+        return ""
+    lines = ["| | works, each with a test | not yet |", "|---|---|---|"]
+    lines += [f"| {area} | {'; '.join(done)} | {'; '.join(todo)} |" for area, (done, todo) in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    if "--check" in sys.argv[1:]:
+        found = problems()
+        print("\n".join(found) or "every claim has its test", file=sys.stderr if found else sys.stdout)
+        return 1 if found else 0
+    README.write_text(with_table())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
