@@ -20,8 +20,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-"""`accept` for those who need names and labels only."""
+_METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 PAGE = 500
 WATCH_SECONDS = 1800.0
 """After which a watch is begun anew; the API server ends it then."""
@@ -35,7 +34,7 @@ class Mirror(Generic[T]):
     """`objects` by `namespace/name` (or `name`), as `keep` makes them of what the API server says.
 
     `changed(key, now, before)` is called after each change, None for what is not there; during the first list too,
-    before `synced` is set."""
+    before `synced` is set. `metadata_only`: objects without spec and status."""
 
     def __init__(
         self,
@@ -45,7 +44,7 @@ class Mirror(Generic[T]):
         changed: Callable[[str, T | None, T | None], None],
         *,
         keep: Callable[[Object], T],
-        accept: str = "application/json",
+        metadata_only: bool = False,
     ) -> None:
         self.objects: dict[str, T] = {}
         self.synced = asyncio.Event()
@@ -54,7 +53,7 @@ class Mirror(Generic[T]):
         self._path = path
         self._changed = changed
         self._keep = keep
-        self._accept = accept
+        self._metadata_only = metadata_only
         self._since = ""
         """The version of the list that `objects` is at; '' for none."""
 
@@ -83,7 +82,7 @@ class Mirror(Generic[T]):
         found: dict[str, T] = {}
         params = {"limit": str(PAGE)}
         while True:
-            page = await self._api.list(self._access, self._path, accept=self._accept, **params)
+            page = await self._api.list(self._access, self._path, accept=self._accept("List"), **params)
             for obj in page["items"]:
                 found[_key(obj)] = self._keep(obj)
             more = page["metadata"].get("continue")
@@ -103,7 +102,7 @@ class Mirror(Generic[T]):
             self._path,
             seconds=WATCH_SECONDS,
             silence=SILENCE,
-            accept=self._accept,
+            accept=self._accept(""),
             resourceVersion=self._since,
             allowWatchBookmarks="true",
         )
@@ -117,6 +116,9 @@ class Mirror(Generic[T]):
                     self._set(_key(obj), None)
                 elif event["type"] != "BOOKMARK":
                     self._set(_key(obj), self._keep(event["object"]))
+
+    def _accept(self, kind: str) -> str:
+        return _METADATA.format(kind) if self._metadata_only else "application/json"
 
     def _set(self, key: str, now: T | None) -> None:
         before = self.objects.get(key)

@@ -24,7 +24,7 @@ from sorairo.cluster.cloud.service import Exposure, InvalidService, held, key_of
 from sorairo.cluster.cloud.signin import SignInFailed
 from sorairo.cluster.cloud.sync import Pass, Synchronizer
 from sorairo.drivers.kubernetes import Access, KubernetesApi, NotReady
-from sorairo.drivers.mirror import METADATA, Mirror
+from sorairo.drivers.mirror import Mirror
 from sorairo.engine import trace
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ class CloudController:
         self._kube = Kube(api, access)
         self._events = Events(self._kube)
         self._services = Mirror(api, access, "/api/v1/services", self._service, keep=_slim)
-        self._nodes = Mirror(api, access, "/api/v1/nodes", self._node, keep=_usable, accept=METADATA)
+        self._nodes = Mirror(api, access, "/api/v1/nodes", self._node, keep=_usable, metadata_only=True)
         self._sync = Synchronizer(config, arm, self._kube, Members(config, arm, lambda: self._nodes.objects))
         self._due: dict[str, Object | None] = {}
         """By key; with a Service that went without our having let it go, as it was last."""

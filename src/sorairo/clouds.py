@@ -1,0 +1,134 @@
+"""Which clusters have a cloud controller: all that are there and not stopped, one each.
+
+On Azure it is a program of the hidden control plane. Here it is a few tasks of the daemon, since a process each would
+cost 40 MB; it still signs in as its cluster's principal and asks ARM over HTTPS, and can do no more than that may.
+`python -m sorairo.cluster.cloud` is the same as a program of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import structlog
+
+from sorairo.cluster.azure_json import CloudConfig
+from sorairo.cluster.cloud.arm import Arm
+from sorairo.cluster.cloud.controller import CloudController
+from sorairo.cluster.cloud.signin import ClientSecret, Credential, Issued
+from sorairo.drivers.kubernetes import Access, KubernetesApi
+from sorairo.engine.types import Resource
+from sorairo.identity.directory import Directory
+from sorairo.identity.tokens import LIFETIME, Tokens
+from sorairo.providers.microsoft_containerservice import cloud
+from sorairo.providers.microsoft_containerservice.admission import CLUSTER
+from sorairo.providers.microsoft_containerservice.observe import endpoint_of
+from sorairo.providers.microsoft_containerservice.substrate import access
+from sorairo.store import Store
+
+log = structlog.get_logger(__name__)
+
+AUDIENCE = "https://management.azure.com"
+_CLUSTER = re.compile(r".*/providers/microsoft\.containerservice/managedclusters/[^/]+")
+AGAIN = 1.0
+"""Seconds after which a controller that ended by itself is started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a cluster's controller is made of; another one is made when it changes."""
+
+    access: Access
+    config: CloudConfig
+    identity: str | None
+
+
+def member(cluster: Resource, *, tenant_id: str, endpoint: str) -> Member | None:
+    """None: it has no control plane to control anything for, or it is stopped."""
+    at = endpoint_of(cluster)
+    if cluster.deleting or at is None or "pki" not in cluster.private or cluster.private.get("stopped"):
+        return None
+    config = cloud.config(cluster, tenant_id=tenant_id, resource_manager=endpoint)
+    return Member(access(cluster, at), config, cloud.identity_id(cluster))
+
+
+class Clouds:
+    def __init__(
+        self, store: Store, api: KubernetesApi, directory: Directory, tokens: Tokens, endpoint: str, ca: Path
+    ) -> None:
+        """`endpoint`: our own, of ARM and the token service; `ca`: whom to trust there."""
+        self._store = store
+        self._api = api
+        self._directory = directory
+        self._tokens = tokens
+        self._endpoint = endpoint
+        self._ca = ca
+        self._running: dict[str, tuple[Member, asyncio.Task[None]]] = {}
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        store.listen(self._changed)
+
+    def _changed(self, keys: Iterable[str]) -> None:
+        """Called from the store's thread."""
+        if any(_CLUSTER.fullmatch(key) for key in keys):
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self._ca)
+        try:
+            async with httpx.AsyncClient(verify=context, timeout=httpx.Timeout(60, connect=5), trust_env=False) as http:
+                while True:
+                    self._wake.clear()
+                    await self._compare(http)
+                    await self._wake.wait()
+        finally:
+            await self._stop(list(self._running))
+
+    async def _compare(self, http: httpx.AsyncClient) -> None:
+        tenant = self._directory.tenant_id
+        wanted = {
+            cluster.key: found
+            for cluster in self._store.list(type=CLUSTER)
+            if (found := member(cluster, tenant_id=tenant, endpoint=self._endpoint))
+        }
+        await self._stop([k for k, (there, _) in self._running.items() if wanted.get(k) != there])
+        for key in wanted.keys() - self._running.keys():
+            task = asyncio.create_task(self._control(key, wanted[key], http), name=f"cloud controller {key}")
+            self._running[key] = (wanted[key], task)
+
+    async def _stop(self, keys: list[str]) -> None:
+        tasks = [self._running.pop(key)[1] for key in keys]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _control(self, key: str, it: Member, http: httpx.AsyncClient) -> None:
+        while True:
+            try:
+                arm = Arm(http, self._endpoint, self._credential(it, http))
+                await CloudController(it.config, arm, self._api, it.access).run()
+            except Exception:
+                log.exception("a cloud controller ended; it is started again", cluster=key)
+            await asyncio.sleep(AGAIN)
+
+    def _credential(self, it: Member, http: httpx.AsyncClient) -> Credential:
+        identity, config = it.identity, it.config
+        if identity is None:
+            return ClientSecret(
+                http, self._endpoint, config.tenant_id, config.client_id, config.client_secret, AUDIENCE
+            )
+
+        def issue() -> str:
+            principal = self._directory.managed_identity(identity)
+            if principal is None:
+                raise LookupError(identity)
+            return self._tokens.issue(principal, AUDIENCE)
+
+        return Issued(issue, LIFETIME)
