@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
+import sys
 from pathlib import Path
 
-_spec = importlib.util.spec_from_file_location("parity", Path(__file__).parents[1] / "tools" / "parity.py")
-assert _spec is not None and _spec.loader is not None
-parity = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(parity)
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+
+import parity
 
 
 def test_every_claim_names_a_test_that_exists_and_the_readme_is_up_to_date() -> None:
