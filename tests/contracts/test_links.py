@@ -20,6 +20,7 @@ from sorairo.drivers.linux import iproute, nft
 from sorairo.drivers.linux import links as linux_links
 from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.netns import Namespaces, write_sysctls
+from sorairo.drivers.linux.trial import shortcomings
 from sorairo.drivers.protocols import DriverError, Leg, Links, LinkState, Network, Nic
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -196,6 +197,14 @@ async def test_the_hollow_one_fails_as_told() -> None:
     links.fail.clear()
     await links.ensure_network(net)
     assert await state(links) == LinkState({"net1": net}, {}, {})
+
+
+@needs_root
+@pytest.mark.root
+def test_whether_a_host_can_do_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shortcomings() is None
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert shortcomings() == "ip is not installed"
 
 
 # --- crashes and damage ----------------------------------------------------------------------------------

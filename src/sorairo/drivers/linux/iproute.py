@@ -7,13 +7,14 @@ has up to 250 addresses. A failure then also says what iproute2 says.
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from sorairo.drivers.linux import programs
 from sorairo.drivers.protocols import DriverError
 
 
@@ -52,21 +53,27 @@ def routes() -> set[Route]:
     return found
 
 
-def batch(lines: Sequence[str], *, tolerate: bool = False) -> None:
-    """Apply `ip` commands in order, in one process. Raises DriverError with iproute2's words and the line at fault;
-    `tolerate` carries on past failures and tells nobody (for taking down what may be half there)."""
+def batch(lines: Sequence[str]) -> None:
+    """Apply `ip` commands in order, in one process. Raises DriverError with iproute2's words and the line at fault."""
     if not lines:
         return
-    argv = ["ip", "-force", "-batch", "-"] if tolerate else ["ip", "-batch", "-"]
-    text = "\n".join(lines) + "\n"
-    ran = subprocess.run(argv, input=text.encode(), capture_output=True, check=False)
-    if ran.returncode and not tolerate:
-        said = ran.stderr.decode(errors="replace").strip().splitlines()
+    ran = programs.run(["ip", "-batch", "-"], "\n".join(lines) + "\n")
+    if ran.returncode:
+        said = ran.stderr.strip().splitlines()
         at = next((int(s.rpartition(":")[2]) for s in said if s.startswith("Command failed")), 0)
         raise DriverError(f"ip {lines[at - 1] if at else ''}: {said[0] if said else ran.returncode}")
 
 
-def route_lines(wanted: Iterable[tuple[str, str | None]], link: str, *, scope: bool = True) -> list[str]:
+def show(*words: str) -> list[dict[str, Any]]:
+    """What `ip -4 WORDS` shows, as JSON. Raises DriverError with iproute2's words."""
+    ran = programs.run(["ip", "-j", "-4", *words])
+    if ran.returncode:
+        raise DriverError(f"ip: {ran.stderr.strip()}")
+    found: list[dict[str, Any]] = json.loads(ran.stdout or "[]")
+    return found
+
+
+def route_lines(wanted: Iterable[tuple[str, str | None]], link: str) -> list[str]:
     """`ip` lines for (destination, via) pairs by `link`. The next hop is taken at its word (`onlink`): links of the
     fabric carry single addresses, so no gateway is ever 'near'."""
     return [

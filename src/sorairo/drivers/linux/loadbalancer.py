@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
-import subprocess
 from collections.abc import Callable
-from typing import Any
 
 from sorairo.drivers.linux.fabric import nic_link
+from sorairo.drivers.linux.iproute import show
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import NicRecord, World
-from sorairo.drivers.protocols import DriverError
 from sorairo.drivers.traffic import Balancer, BalancerRule
 
 _PORT = "ipv4_addr . inet_proto . inet_service"
@@ -159,17 +156,9 @@ def routes_stand(world: World) -> bool:
         return False
     if not wanted:
         return True
-    ways = {(str(each.get("table")), each.get("dev")) for each in _show("route", "show", "table", "all")}
+    ways = {(str(each.get("table")), each.get("dev")) for each in show("route", "show", "table", "all")}
     return ways >= {(str(_TABLES + nic.slot), nic_link(nic.spec.id)) for nic in world.nics.values()}
 
 
 def _preferences() -> set[int]:
-    return {each["priority"] for each in _show("rule")} - {0, 32766, 32767}
-
-
-def _show(*words: str) -> list[dict[str, Any]]:
-    ran = subprocess.run(["ip", "-j", "-4", *words], capture_output=True, check=False)
-    if ran.returncode:
-        raise DriverError(f"ip: {ran.stderr.decode(errors='replace').strip()}")
-    found: list[dict[str, Any]] = json.loads(ran.stdout or b"[]")
-    return found
+    return {each["priority"] for each in show("rule")} - {0, 32766, 32767}

@@ -88,6 +88,14 @@ class Namespaces:
 
 
 @contextlib.contextmanager
+def nameless() -> Iterator[None]:
+    """Run the block in a new namespace that is gone after it."""
+    with _restored():
+        _call("unshare", _CLONE_NEWNET)
+        yield
+
+
+@contextlib.contextmanager
 def _restored() -> Iterator[None]:
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sorairo.drivers.linux import programs
 from sorairo.drivers.protocols import DriverError
 
 TABLE = "sorairo"
@@ -85,14 +85,14 @@ def sync(pieces: Sequence[Piece], now: Mapping[str, str] | None = None) -> None:
 
 def apply(text: str) -> None:
     """Run a ruleset as one transaction in the namespace the thread is in: all of it or none."""
-    ran = subprocess.run(["nft", "-f", "-"], input=text.encode(), capture_output=True, check=False)
+    ran = programs.run(["nft", "-f", "-"], text)
     if ran.returncode:
-        raise DriverError(f"nft: {ran.stderr.decode(errors='replace').strip()}")
+        raise DriverError(f"nft: {ran.stderr.strip()}")
 
 
 def standing() -> dict[str, str]:
     """Name and digest of every piece that stands in the namespace the thread is in; none when it has no table."""
-    ran = subprocess.run(["nft", "-j", "list", "set", *_STANDING.split()], capture_output=True, check=False)
+    ran = programs.run(["nft", "-j", "list", "set", *_STANDING.split()])
     if ran.returncode:
         return {}
     entries: list[dict[str, Any]] = json.loads(ran.stdout)["nftables"]
