@@ -51,7 +51,7 @@ def incoming(body: Document, existing: Resource | None, *, patch: bool) -> Docum
         for key in ["provisioningState", *(k for k in shown if k not in wanted)]:
             properties.pop(key, None)
     if patch and existing:
-        body = merge_patch(existing.body, body)
+        body = merge_patch(copied(existing.body), body)  # What is not patched is shared, and will be edited.
     body.setdefault("properties", {})
     return body
 

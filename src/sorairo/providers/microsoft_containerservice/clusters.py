@@ -29,7 +29,6 @@ def render(resource: Resource, document: Document) -> Document:
     if identity := resource.private.get("identity"):
         document["identity"] = {**document.get("identity", {}), **identity}
     document.pop("etag", None)
-    properties.setdefault("eTag", resource.etag)
     document["eTag"] = resource.etag
     return document
 
