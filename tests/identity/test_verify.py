@@ -200,14 +200,17 @@ def test_the_challenge_names_where_to_sign_in(installation: Installation) -> Non
 @pytest.mark.slow
 def test_a_verification_takes_less_than_150_microseconds(installation: Installation) -> None:
     tokens = ["Bearer " + admin_token(installation) for _ in range(300)]
-    started = time.perf_counter()
-    for token in tokens:
-        installation.verifier.authenticate(token)
-    first = (time.perf_counter() - started) / len(tokens)
-    started = time.perf_counter()
-    for token in tokens:
-        installation.verifier.authenticate(token)
-    again = (time.perf_counter() - started) / len(tokens)
+
+    def median() -> float:
+        """Of single calls: what others do on this machine meanwhile hits few of them."""
+        took = []
+        for token in tokens:
+            started = time.perf_counter()
+            installation.verifier.authenticate(token)
+            took.append(time.perf_counter() - started)
+        return sorted(took)[len(took) // 2]
+
+    first, again = median(), median()
     print(f"verify {first * 1e6:.0f} µs, again {again * 1e6:.1f} µs")
     assert first < 150e-6
     assert again < 20e-6
