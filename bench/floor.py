@@ -11,15 +11,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
-import datetime
-import http.client
-import ipaddress
 import json
 import os
 import shutil
-import socket
-import ssl
 import statistics
 import subprocess
 import sys
@@ -34,10 +28,11 @@ from typing import Any
 import flags
 import sorairo_engine
 import sorairo_images
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from api import Api, is_ready
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from pki import Authority, kubeconfig, pem, private
+from seed import learn, namespaces, seed
 
 from sorairo.drivers.linux import cgroups
 from sorairo.drivers.linux.machines import NAMESPACES, LinuxMachines
@@ -45,82 +40,6 @@ from sorairo.drivers.protocols import File, Machine, Service
 
 HOST_LINK = ("198.18.255.1", "198.18.255.2")
 CONTROL, NODE = "floor-control", "floor-node"
-
-
-# --- certificates ----------------------------------------------------------------------------------------
-
-
-class Authority:
-    def __init__(self, name: str) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = _name(name)
-        self.certificate = self._sign(self.name, self.key.public_key(), ca=True, names=())
-
-    def issue(self, user: str, group: str | None = None, names: tuple[str, ...] = ()) -> tuple[bytes, bytes]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        return pem(self._sign(_name(user, group), key.public_key(), ca=False, names=names)), private(key)
-
-    def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, ca: bool, names: tuple[str, ...]
-    ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(days=365))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        )
-        if names:
-            builder = builder.add_extension(
-                x509.SubjectAlternativeName([_alternative(n) for n in names]), critical=False
-            )
-        return builder.sign(self.key, hashes.SHA256())
-
-
-def _name(user: str, group: str | None = None) -> x509.Name:
-    parts = [x509.NameAttribute(NameOID.COMMON_NAME, user)]
-    if group:
-        parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, group))
-    return x509.Name(parts)
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
-
-
-def pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def kubeconfig(url: str, ca: bytes, certificate: bytes, key: bytes) -> bytes:
-    def data(value: bytes) -> str:
-        return base64.b64encode(value).decode()
-
-    return json.dumps(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "c", "cluster": {"server": url, "certificate-authority-data": data(ca)}}],
-            "users": [
-                {"name": "u", "user": {"client-certificate-data": data(certificate), "client-key-data": data(key)}}
-            ],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            "current-context": "x",
-        }
-    ).encode()
 
 
 # --- the cluster as machines -----------------------------------------------------------------------------
@@ -157,7 +76,11 @@ class Plan:
             "pki/sa.pub": public,
             **{f"pki/{name}.crt": pair[0] for name, pair in pairs.items()},
             **{f"pki/{name}.key": pair[1] for name, pair in pairs.items()},
-            "controller-manager.conf": kubeconfig(local, ca, *self.ca.issue("system:kube-controller-manager")),
+            "controller-manager.conf": kubeconfig(
+                local,
+                ca,
+                *self.ca.issue("system:kube-controller-manager", "system:masters" if options.masters else None),
+            ),
             "scheduler.conf": kubeconfig(local, ca, *self.ca.issue("system:kube-scheduler")),
         }
         self.node_files = {
@@ -171,6 +94,11 @@ class Plan:
             "/etc/containerd/config.toml": flags.containerd_config(cluster).encode(),
             "/etc/cni/net.d/10-azure.conflist": flags.cni_config(cluster).encode(),
         }
+
+    def api(self, folder: Path) -> Api:
+        identity = folder / "admin.pem"
+        identity.write_bytes(self.admin[0] + self.admin[1])
+        return Api(HOST_LINK[1], self.cluster.port, pem(self.ca.certificate), identity)
 
     def _service(self, name: str, argv: tuple[str, ...], wait_for: tuple[str, ...] = ()) -> Service:
         env = dict(each.split("=", 1) for each in self.options.env)
@@ -186,9 +114,11 @@ class Plan:
         cluster = self.cluster
         services = (
             self._service("etcd", flags.etcd(cluster)),
-            self._service("kube-apiserver", flags.apiserver(cluster), (flags.ETCD_SOCKET,)),
+            self._service(
+                "kube-apiserver", flags.apiserver(cluster), ("seeded",) if self.options.seed else (flags.ETCD_SOCKET,)
+            ),
             self._service("kube-controller-manager", flags.controller_manager(cluster), ("ready",)),
-            self._service("kube-scheduler", flags.scheduler(cluster), ("ready",)),
+            self._service("kube-scheduler", flags.scheduler(cluster), ("serves",) if self.options.seed else ("ready",)),
         )
         files = {path: File(content) for path, content in self.control_files.items()}
         return Machine(CONTROL, "/bench/floor/control", services, files, namespace=CONTROL)
@@ -278,53 +208,14 @@ def networks(cluster: flags.Cluster) -> Iterator[None]:
             (NAMESPACES / name).unlink(missing_ok=True)
 
 
-# --- watching it stand up --------------------------------------------------------------------------------
-
-
-class Api:
-    """Requests as the administrator, over one connection."""
-
-    def __init__(self, plan: Plan, folder: Path) -> None:
-        (folder / "admin.pem").write_bytes(plan.admin[0] + plan.admin[1])
-        self.tls = ssl.create_default_context(cadata=pem(plan.ca.certificate).decode())
-        self.tls.load_cert_chain(folder / "admin.pem")
-        self.port = plan.cluster.port
-        self.connection: http.client.HTTPSConnection | None = None
-
-    def get(self, path: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
-        try:
-            if self.connection is None:
-                self.connection = http.client.HTTPSConnection(HOST_LINK[1], self.port, context=self.tls, timeout=5)
-            self.connection.request(
-                method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"}
-            )
-            answer = self.connection.getresponse()
-            text = answer.read()
-            return answer.status, json.loads(text) if text.startswith(b"{") else text
-        except (OSError, http.client.HTTPException):
-            self.connection = None
-            return 0, None
-
-    async def until(self, path: str, satisfied: Callable[[int, Any], bool], seconds: float = 60.0) -> Any:
-        deadline = time.monotonic() + seconds
-        while True:
-            status, body = await asyncio.to_thread(self.get, path)
-            if satisfied(status, body):
-                return body
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{path}: {status} {body}")
-            await asyncio.sleep(0.02)
-
-
-def is_ready(status: int, body: Any) -> bool:
-    conditions = body.get("status", {}).get("conditions", []) if status == 200 else []
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+# --- one run -----------------------------------------------------------------------------------------------
 
 
 async def run(options: argparse.Namespace) -> tuple[dict[str, float], dict[str, int]]:
     cluster = flags.Cluster(cgroup_v1=cgroups.version() == 1)
     state = Path(tempfile.mkdtemp(prefix="floor-", dir=options.state))
-    machines = LinuxMachines(state, engine(), {path.stem: path for path in sorairo_images.IMAGES.glob("*.tar")})
+    folders = {**engine(), **({"kubernetes": Path(options.kubernetes)} if options.kubernetes else {})}
+    machines = LinuxMachines(state, folders, {path.stem: path for path in sorairo_images.IMAGES.glob("*.tar")})
     times: dict[str, float] = {}
 
     def mark(phase: str) -> None:
@@ -338,33 +229,52 @@ async def run(options: argparse.Namespace) -> tuple[dict[str, float], dict[str, 
         mark("certificates")
         with networks(cluster):
             mark("networks")
+            if options.weight:
+                for base in (Path("/sys/fs/cgroup/cpu/sorairo"), Path("/sys/fs/cgroup/sorairo")):
+                    for name in ("cpu.shares", "cpu.weight"):
+                        if (base.parent / "cgroup.procs").exists():
+                            base.mkdir(exist_ok=True)
+                            if (base / name).exists():
+                                (base / name).write_text(str(options.weight))
             await machines.ensure_machine(plan.control())
             mark("control plane's processes")
+            if options.seed:
+                objects = json.loads(await asyncio.to_thread(Path(options.seed).read_text))
+                objects |= namespaces(pem(plan.ca.certificate).decode())
+                await asyncio.to_thread(seed, machines.root(CONTROL) / flags.ETCD_SOCKET, objects)
+                (machines.root(CONTROL) / "seeded").touch()
+                mark("etcd seeded")
             node = asyncio.create_task(machines.ensure_machine(plan.node()))
             await node
             mark("node's processes")
-            api = Api(plan, state)
-            listening = asyncio.create_task(_listening(cluster.port, mark))
-            if options.early:
-                await listening
-            else:
-                await api.until("/readyz", lambda status, _: status == 200)
-            (machines.root(CONTROL) / "ready").touch()
+            api = plan.api(state)
+            if options.release != "now":
+                await api.until("/readyz", lambda status, _: status != 0)
+                mark("API server serves")
             (machines.root(NODE) / "var/lib/ready").touch()
-            await api.until("/readyz", lambda status, _: status == 200)
-            mark("API server ready")
-            await asyncio.gather(
-                _mark(api, f"/api/v1/nodes/{cluster.node}", lambda s, _: s == 200, mark, "node registered"),
-                _mark(Api(plan, state), f"/api/v1/nodes/{cluster.node}", is_ready, mark, "node Ready"),
+            (machines.root(CONTROL) / "serves").touch()
+            if options.release == "now":
+                (machines.root(CONTROL) / "ready").touch()
+            controllers = asyncio.create_task(_release(plan.api(state), machines, mark))
+            watched = [
+                controllers,
+                _mark(plan.api(state), f"/api/v1/nodes/{cluster.node}", lambda s, _: s == 200, mark, "node registered"),
+                _mark(plan.api(state), f"/api/v1/nodes/{cluster.node}", is_ready, mark, "node Ready"),
                 _mark(
-                    Api(plan, state),
+                    plan.api(state),
                     "/api/v1/namespaces/default/serviceaccounts/default",
                     lambda s, _: s == 200,
                     mark,
                     "default service account",
                 ),
-            )
+            ]
+            await asyncio.gather(*watched)
             mark("cluster stands")
+            times.update({f"{name}: CPU seconds": seconds for name, seconds in sorted(cpu(machines).items())})
+            if options.learn:
+                await asyncio.sleep(2)  # The controllers go on making their accounts.
+                learned = await asyncio.to_thread(learn, lambda path: api.get(path)[1])
+                await asyncio.to_thread(Path(options.learn).write_text, json.dumps(learned))
             if options.pod:
                 await asyncio.to_thread(api.get, "/api/v1/namespaces/default/pods", "POST", _pod())
                 await api.until("/api/v1/namespaces/default/pods/p", lambda _, b: b["status"].get("phase") == "Running")
@@ -388,6 +298,13 @@ async def run(options: argparse.Namespace) -> tuple[dict[str, float], dict[str, 
         shutil.rmtree(state)
 
 
+async def _release(api: Api, machines: LinuxMachines, mark: Callable[[str], None]) -> None:
+    """The controllers start when the API server is ready, and not before: they look once a second whether it is."""
+    await api.until("/readyz", lambda status, _: status == 200)
+    mark("API server ready")
+    (machines.root(CONTROL) / "ready").touch()
+
+
 async def _mark(
     api: Api, path: str, satisfied: Callable[[int, Any], bool], mark: Callable[[str], None], phase: str
 ) -> None:
@@ -395,37 +312,44 @@ async def _mark(
     mark(phase)
 
 
-async def _listening(port: int, mark: Callable[[str], None]) -> None:
-    while True:
-        with socket.socket() as probe:
-            probe.setblocking(False)
-            try:
-                await asyncio.wait_for(asyncio.get_running_loop().sock_connect(probe, (HOST_LINK[1], port)), 1)
-            except OSError:
-                await asyncio.sleep(0.01)
-                continue
-        mark("API server listens")
-        return
-
-
 def _pod() -> dict[str, Any]:
     container = {"name": "c", "image": "mcr.sorairo.internal/oss/kubernetes/pause:3.10", "imagePullPolicy": "Never"}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}}
 
 
-def memory(machines: LinuxMachines) -> dict[str, int]:
-    """Proportional set size in KiB by program; supervisors and shims in a row of their own."""
-    sizes: dict[str, int] = {}
+def cpu(machines: LinuxMachines) -> dict[str, float]:
+    """User and system time by program so far: what a busy machine does not blur."""
+    seconds: dict[str, float] = {}
+    for pid, name in _programs(machines):
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        ticks = text[text.rindex(")") + 2 :].split()[11:13]
+        seconds[name] = seconds.get(name, 0) + sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+    return {name: value for name, value in seconds.items() if value >= 0.1}
+
+
+def _programs(machines: LinuxMachines) -> Iterator[tuple[int, str]]:
     for pids in machines._all_pids().values():
         for pid in pids:
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-                text = Path(f"/proc/{pid}/smaps_rollup").read_text()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            name = os.path.basename(words[1] if words[0].endswith("/kubernetes") else words[0])
-            size = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
-            sizes[name] = sizes.get(name, 0) + size
+            yield pid, os.path.basename(words[1] if words[0].endswith("/kubernetes") else words[0])
+
+
+def memory(machines: LinuxMachines) -> dict[str, int]:
+    """Proportional set size in KiB by program; supervisors and shims in a row of their own."""
+    sizes: dict[str, int] = {}
+    for pid, name in _programs(machines):
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        size = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+        sizes[name] = sizes.get(name, 0) + size
     return sizes
 
 
@@ -436,17 +360,27 @@ def main() -> None:
     parser.add_argument("--pod", action="store_true", help="also start a pod (needs --images)")
     parser.add_argument("--proxy", action="store_true", help="also start kube-proxy")
     parser.add_argument("--images", nargs="*", default=[], help="image stores to give the node")
-    parser.add_argument("--early", action="store_true", help="let clients start when the API server listens")
+    parser.add_argument(
+        "--release",
+        choices=("now", "serving"),
+        default="serving",
+        help="when kubelet starts: with all the others, or at the API server's first answer",
+    )
+    parser.add_argument("--masters", action="store_true", help="controllers as system:masters: RBAC is not waited for")
     parser.add_argument("--keep", action="store_true", help="wait for a line on standard input before removing")
     parser.add_argument("--env", nargs="*", default=[], metavar="NAME=VALUE", help="for every program")
     parser.add_argument("--env-of", nargs="*", default=[], metavar="SERVICE:NAME=VALUE")
     parser.add_argument("--flag", nargs="*", default=[], metavar="SERVICE:--FLAG")
     parser.add_argument("--nice", type=json.loads, default={}, metavar='{"SERVICE": LEVEL}')
+    parser.add_argument("--weight", type=int, help="of sorairo's control group, against what else the machine does")
+    parser.add_argument("--kubernetes", help="folder of another build of Kubernetes")
+    parser.add_argument("--seed", help="objects to put into etcd first, as --learn wrote them")
+    parser.add_argument("--learn", help="write the file for --seed, from a cluster that stands")
     parser.add_argument("--state", default=None, help="folder for the state (default: a temporary one)")
     options = parser.parse_args()
     runs = [asyncio.run(run(options)) for _ in range(options.runs)]
     for phase in runs[0][0]:
-        values = [times[phase] for times, _ in runs]
+        values = [times[phase] for times, _ in runs if phase in times]
         print(f"{phase:<28}{statistics.median(values):8.2f}   {min(values):.2f} to {max(values):.2f}")
     if options.memory:
         print()

@@ -103,6 +103,8 @@ class Cgroup:
                     folder.mkdir(exist_ok=True)
                     if "cpuset" in hierarchy.controllers and hierarchy.version == 1:
                         _copy_down(folder)
+                    if "cpu" in hierarchy.controllers and hierarchy.version == 1 and name != self.machine:
+                        _weigh(folder)
                 return folder
             except FileNotFoundError:
                 continue  # The last other machine was just removed, and our parents with it.
@@ -180,6 +182,14 @@ def _hand_down(folder: Path, controllers: frozenset[str]) -> None:
     for controller in ENABLED:
         if controller in controllers:
             _write(folder / "cgroup.subtree_control", f"+{controller}", optional=True)
+
+
+def _weigh(folder: Path) -> None:
+    """Version 1: a new group weighs as much as one of the processes beside it, which on a host without systemd are
+    all the others there are. All machines together should weigh as one busy process on each CPU, or more if told."""
+    shares = 1024 * (os.cpu_count() or 1)
+    if int((folder / "cpu.shares").read_text()) < shares:
+        (folder / "cpu.shares").write_text(str(shares))
 
 
 def _copy_down(folder: Path) -> None:
