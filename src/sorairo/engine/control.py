@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from sorairo.engine import children, conditions, documents, trace
 from sorairo.engine.documents import find_inline, inline_items, inline_shown
 from sorairo.engine.errors import ArmError, not_found, not_implemented
-from sorairo.engine.ids import ResourceId, parse_id
+from sorairo.engine.ids import ResourceId, group_id, parse_id
 from sorairo.engine.loop import Loop
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Admission, Call, Document, Operation, Resource, ResourceType, Schema
@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Accepted:
     resource: Resource
     document: Document
-    """As the id that was asked for shows it (an inline child's own document)."""
+    """As the id that was asked for shows it (an inline child's own document); empty for internal callers."""
     operation: Operation | None
     created: bool
 
@@ -210,6 +210,8 @@ class Control:
         self._woken(resource, operation)
         if created is None:
             created = existing is None
+        if managed_by is not None:  # Nobody looks at it.
+            return Accepted(resource, {}, operation, created)
         shown = documents.shown(self.registry, target_type, resource)
         if type.inline:
             shown = inline_shown(shown, type, id) or {}
@@ -363,9 +365,10 @@ class Control:
 
     def _check_place(self, id: ResourceId, type: ResourceType[Any]) -> None:
         if id.resource_group and type.name != "Microsoft.Resources/resourceGroups":
-            self._check_group(id)
-            group = self._get(f"/subscriptions/{id.subscription}/resourceGroups/{id.resource_group}")
-            if group and group.deleting:
+            group = self._get(group_id(id.subscription or "", id.resource_group))
+            if group is None:
+                raise not_found(group_id(id.subscription or "", id.resource_group))
+            if group.deleting:
                 raise ArmError(
                     "ResourceGroupBeingDeleted",
                     f"The resource group '{id.resource_group}' is in deprovisioning state and cannot perform "
@@ -373,7 +376,7 @@ class Control:
                     status=409,
                 )
         parent = self.registry.parent(type)
-        if parent and not parent.inline and self._get(id.parent) is None:
+        if parent and not parent.inline and not self.store.has(id.parent):
             raise conditions.parent_missing(id)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
+import dataclasses
 import time
 import uuid
 from collections import defaultdict
@@ -141,6 +141,8 @@ class Loop:
             error = round_.exception()
             if error is None:
                 plan = round_.result()
+                if not plan and not self._moved[key].is_set():
+                    return
                 drift = drift and bool(plan)
                 attempt = 0
                 # The same plan twice: it was carried out, and what was observed did not change (yet).
@@ -209,13 +211,14 @@ class Loop:
                     self.forget_taken(pool)
                 tx.delete(now.id)
             else:
-                new = copy.deepcopy(now)
-                new.deleting = False
-                new.observed_generation = new.generation
-                new.provisioning_state = "Failed" if error else "Succeeded"
-                new.error = error.body() if error else None
-                if status is not None:
-                    new.status = status
+                new = dataclasses.replace(
+                    now,
+                    deleting=False,
+                    observed_generation=now.generation,
+                    provisioning_state="Failed" if error else "Succeeded",
+                    error=error.body() if error else None,
+                    status=now.status if status is None else status,
+                )
                 if new != now:
                     new.etag = str(uuid.uuid4())
                     tx.put(new)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from sorairo.engine import trace
 from sorairo.engine.errors import ArmError, Retry
@@ -82,6 +82,14 @@ async def run_plan(plan: list[Step], ctx: Context, resource: Resource, *, kind: 
         raise next((e for e in many.exceptions if isinstance(e, ArmError)), first) from None
     if later:
         raise min(later, key=lambda r: r.after)
+
+
+async def together(work: Iterable[Awaitable[None]]) -> None:
+    """Do all of it at once and to the end, for a step that is many alike; then raise the most final of its errors."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    errors = [r for r in results if r is not None]
+    for error in sorted(errors, key=lambda e: (not isinstance(e, ArmError), isinstance(e, Retry))):
+        raise error
 
 
 class _Later(Exception):

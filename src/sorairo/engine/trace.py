@@ -7,7 +7,7 @@ so that the tree holds across workers and restarts. https://www.w3.org/TR/trace-
 from __future__ import annotations
 
 import contextlib
-import secrets
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -34,6 +34,7 @@ class Span:
 
 
 current: ContextVar[Span | None] = ContextVar("span", default=None)
+_random = random.Random()
 _sink: Callable[[Span], None] = lambda span: None  # noqa: E731
 
 
@@ -46,8 +47,8 @@ def record_to(sink: Callable[[Span], None]) -> None:
 def new_span(name: str, kind: str, *, trace_id: str = "", parent_id: str = "", **attributes: Any) -> Span:
     above = current.get()
     if not trace_id:
-        trace_id, parent_id = (above.trace_id, above.span_id) if above else (secrets.token_hex(16), "")
-    return Span(trace_id, secrets.token_hex(8), parent_id, name, kind, attributes=attributes)
+        trace_id, parent_id = (above.trace_id, above.span_id) if above else (f"{_random.getrandbits(128):032x}", "")
+    return Span(trace_id, f"{_random.getrandbits(64):016x}", parent_id, name, kind, attributes=attributes)
 
 
 def begin(span: Span) -> None:

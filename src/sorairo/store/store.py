@@ -18,6 +18,7 @@ from sorairo.engine.trace import Span
 from sorairo.engine.types import Operation, Resource
 from sorairo.store import rows
 from sorairo.store.migrations import migrate
+from sorairo.store.recent import Recent
 from sorairo.store.tables import Statement, Statements, prefix_range
 from sorairo.store.tx import Tx
 from sorairo.store.writer import Retention, Writer
@@ -48,6 +49,8 @@ class Store:
         self._writer = writer
         self._statements = statements
         self._dispose = dispose
+        self._recent = Recent()
+        writer.committed = self._recent.committed
 
     @classmethod
     def open(cls, url: str, *, retention: Retention | None = None) -> Store:
@@ -106,8 +109,14 @@ class Store:
 
     def get(self, id: str) -> Resource | None:
         """By id, without regard to case."""
-        found = self._all(self._statements.get, {"key": id.lower()})
-        return rows.decode_resource(found[0][0]) if found else None
+        key = id.lower()
+        doc = self._recent.get(key, lambda: self._doc(key))
+        return None if doc is None else rows.decode_resource(doc)
+
+    def has(self, id: str) -> bool:
+        """`get` without the trouble of decoding."""
+        key = id.lower()
+        return self._recent.get(key, lambda: self._doc(key)) is not None
 
     def list(self, *, type: str | None = None, under: str | None = None) -> builtins.list[Resource]:
         """Of a type (any), below a scope id (anywhere; the scope itself is not included), in order of key."""
@@ -167,6 +176,10 @@ class Store:
         await asyncio.to_thread(self._writer.stop)
         with self._lock:
             self._dispose()
+
+    def _doc(self, key: str) -> str | None:
+        found = self._all(self._statements.get, {"key": key})
+        return found[0][0] if found else None
 
     def _all(self, statement: Statement, values: rows.Row) -> builtins.list[Any]:
         # Always to the end: an open cursor would hold a read transaction, and the log could not be checkpointed.

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -69,6 +69,8 @@ class Writer:
         self._queue: queue.SimpleQueue[Job | Literal["spans", "stop"]] = queue.SimpleQueue()
         self._spans: deque[Span] = deque(maxlen=100_000)
         self.listeners: list[Callable[[Iterable[str]], None]] = []
+        self.committed: Callable[[Mapping[str, rows.Row | None]], None] = lambda written: None
+        """Told first, with the rows."""
         self._told = False
         """The thread knows that there are spans to write."""
         self._swept = time.monotonic()
@@ -139,6 +141,7 @@ class Writer:
             for job in jobs:
                 job.error = job.error or refusal(e)
         else:
+            self.committed(group.resources)
             for listener in self.listeners:
                 listener(group.resources)
         _resolve(jobs)

@@ -84,12 +84,11 @@ class HollowLinks:
     async def observe_links(self) -> LinkState:
         self._call("observe_links", "*", None)
         part = self.partial
-        return LinkState(
-            {i: spec for i, spec in self.networks.items() if i not in part},
-            {i: spec for i, spec in self.nics.items() if i not in part},
-            {i: spec for i, spec in self.legs.items() if i not in part},
-            dict(part),
-        )
+        networks, nics, legs = dict(self.networks), dict(self.nics), dict(self.legs)
+        for whole in (networks, nics, legs):
+            for object_id in part:
+                whole.pop(object_id, None)
+        return LinkState(networks, nics, legs, dict(part))
 
     # --- what a test does to them ----------------------------------------------------------------------
 

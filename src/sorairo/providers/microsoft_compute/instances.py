@@ -54,19 +54,17 @@ class InstanceReconciler:
             if actual.nic:
                 plan.append(Step("delete nic", self.delete_nic, needs=tuple(s.name for s in plan)))
             return plan
-        if actual.nic is None or not actual.nic.settled:
-            return [Step("nic", self.nic)]
-        if actual.nic.error:
-            return [Step("nic", self.nic)]
+        nic, machine = actual.nic, actual.machine
+        right = nic is not None and nic.settled and not nic.error and actual.desired is not None
+        plan = [] if right else [Step("nic", self.nic)]
+        needs = tuple(s.name for s in plan)
         if resource.private.get("deallocated"):
-            running = actual.machine and any(p.running for p in actual.machine.processes)
-            return [Step("stop machine", self.stop)] if running else []
-        if actual.desired is None:
-            return [Step("nic", self.nic)]
-        machine = actual.machine
-        if machine and machine.digest == digest(actual.desired) and all(p.running for p in machine.processes):
-            return []
-        return [Step("machine", self.ensure, (actual.desired.id,))]
+            running = machine and any(p.running for p in machine.processes)
+            return [*plan, Step("stop machine", self.stop)] if running else plan
+        up = machine is not None and all(p.running for p in machine.processes)
+        if right and up and actual.desired and machine and machine.digest == digest(actual.desired):
+            return plan
+        return [*plan, Step("machine", self.ensure, (host_name(resource.id),), needs)]
 
     def status(self, resource: Resource, actual: Actual) -> Document:
         stopped = bool(resource.private.get("deallocated"))
@@ -161,17 +159,20 @@ def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
     size = find_size(resource.properties["hardwareProfile"]["vmSize"])
     assert size is not None
     name = resource.properties["osProfile"]["computerName"]
-    metadata = {
-        "v1.local_hostname": name,
-        "ds.meta_data.instance_id": resource.id,
-        "ds.meta_data.local_ipv4": addresses[0],
-        "ds.meta_data.secondary_ranges": secondary_ranges(
-            addresses[1:], nic.private["prefix"] if nic else "", addresses[0]
-        ),
-        "ds.meta_data.zone": (resource.body.get("zones") or ["0"])[0],
-    }
+    custom_data = str(resource.private.get("customData", ""))
+    metadata = {}
+    if custom_data:
+        metadata = {
+            "v1.local_hostname": name,
+            "ds.meta_data.instance_id": resource.id,
+            "ds.meta_data.local_ipv4": addresses[0],
+            "ds.meta_data.secondary_ranges": secondary_ranges(
+                addresses[1:], nic.private["prefix"] if nic else "", addresses[0]
+            ),
+            "ds.meta_data.zone": (resource.body.get("zones") or ["0"])[0],
+        }
     return cloud_config.machine(
-        cloud_config.parse(str(resource.private.get("customData", "")), metadata),
+        cloud_config.parse(custom_data, metadata),
         id=host_name(resource.id),
         owner=resource.id,
         hostname=name,
@@ -186,9 +187,9 @@ def secondary_ranges(addresses: list[str], prefix: str, gateway: str) -> str:
 
     The shape is the CNI host-local plugin's. The gateway is the machine itself.
     """
-    numbers = sorted(int(ipaddress.IPv4Address(a)) for a in addresses)
-    starts = [n for n in numbers if n - 1 not in set(numbers)]
-    ends = [n for n in numbers if n + 1 not in set(numbers)]
+    numbers = {int(ipaddress.IPv4Address(a)) for a in addresses}
+    starts = sorted(n for n in numbers if n - 1 not in numbers)
+    ends = sorted(n for n in numbers if n + 1 not in numbers)
     return json.dumps(
         [
             [

@@ -5,10 +5,10 @@ https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 from sorairo.engine.errors import ArmError, Retry
+from sorairo.engine.steps import together
 from sorairo.engine.types import Admission, Context, Document, Resource, ResourceType, Step
 from sorairo.providers.microsoft_compute.sizes import find_size
 from sorairo.providers.microsoft_compute.versions import API_VERSIONS
@@ -64,6 +64,7 @@ class Actual:
     """(number, id) of those that are or are coming, in order."""
     leaving: tuple[str, ...]
     unsettled: tuple[str, ...]
+    failed: tuple[int, ...]
     next: int
     """The number the next instance gets; numbers are not used again."""
 
@@ -75,6 +76,7 @@ class ScaleSetReconciler:
             tuple(sorted((int(i.rid.name), i.id) for i in there if not i.deleting)),
             tuple(i.id for i in there if i.deleting),
             tuple(i.id for i in there if not i.deleting and not i.settled),
+            tuple(sorted(int(i.rid.name) for i in there if i.settled and i.error)),
             int(resource.private.get("next", 0)),
         )
 
@@ -82,13 +84,15 @@ class ScaleSetReconciler:
         capacity = 0 if resource.deleting else int(resource.body["sku"]["capacity"])
         # Named by its owner first (a drained node), then the newest.
         unwanted = {str(n) for n in resource.private.get("unwanted", [])}
-        kept = [(n, id) for n, id in actual.instances if str(n) not in unwanted or resource.deleting]
-        surplus = [id for n, id in actual.instances if (n, id) not in kept] + [id for _, id in kept[capacity:]]
-        missing = max(0, capacity - len(kept))
+        kept = [n for n, _ in actual.instances if str(n) not in unwanted or resource.deleting][:capacity]
+        surplus = tuple(id for n, id in actual.instances if n not in set(kept))
+        missing = capacity - len(kept)
         if missing and actual.instances and actual.next <= actual.instances[-1][0]:
             return [Step("number instances", self.number, (actual.instances[-1][0] + 1,))]
-        plan = [Step(f"delete instance {id.rsplit('/', 1)[1]}", self.remove, (id,)) for id in surplus]
-        plan += [Step(f"create instance {n}", self.create, (n,)) for n in range(actual.next, actual.next + missing)]
+        plan = [Step("delete instances", self.remove, surplus)] if surplus else []
+        new = [n for n in kept if n in set(actual.failed)] + list(range(actual.next, actual.next + missing))
+        if new:
+            plan.append(Step("create instances", self.create, tuple(new)))
         if not plan and (actual.leaving or actual.unsettled):
             return [Step("wait for instances", self.wait, (actual.unsettled, actual.leaving))]
         return plan
@@ -99,7 +103,13 @@ class ScaleSetReconciler:
     async def number(self, ctx: Context, resource: Resource, next: int) -> None:
         await ctx.save(resource, private={"next": next})
 
-    async def create(self, ctx: Context, resource: Resource, number: int) -> None:
+    async def create(self, ctx: Context, resource: Resource, *numbers: int) -> None:
+        """Also those that failed before: they are tried again."""
+        await together(self._create(ctx, resource, n) for n in numbers)
+        if int(resource.private.get("next", 0)) <= numbers[-1]:
+            await ctx.save(resource, private={"next": numbers[-1] + 1})
+
+    async def _create(self, ctx: Context, resource: Resource, number: int) -> None:
         profile = resource.properties["virtualMachineProfile"]
         name = computer_name(profile["osProfile"]["computerNamePrefix"], number)
         os_profile = {k: v for k, v in profile["osProfile"].items() if k != "computerNamePrefix"}
@@ -109,9 +119,9 @@ class ScaleSetReconciler:
             "sku": {"name": resource.body["sku"]["name"], "tier": "Standard"},
             "properties": {
                 "hardwareProfile": {"vmSize": resource.body["sku"]["name"]},
-                "osProfile": {**copy.deepcopy(os_profile), "computerName": name},
-                "storageProfile": copy.deepcopy(profile.get("storageProfile", {})),
-                "networkProfileConfiguration": copy.deepcopy(profile.get("networkProfile", {})),
+                "osProfile": {**os_profile, "computerName": name},
+                "storageProfile": profile.get("storageProfile", {}),
+                "networkProfileConfiguration": profile.get("networkProfile", {}),
             },
         }
         if zones := resource.body.get("zones"):
@@ -121,11 +131,9 @@ class ScaleSetReconciler:
             "secrets": resource.private.get("instanceSecrets", {}).get(name, {}),
         }
         await ctx.put(f"{resource.id}/virtualMachines/{number}", body, private=private)
-        if int(resource.private.get("next", 0)) <= number:
-            await ctx.save(resource, private={"next": number + 1})
 
-    async def remove(self, ctx: Context, resource: Resource, id: str) -> None:
-        await ctx.delete(id)
+    async def remove(self, ctx: Context, resource: Resource, *ids: str) -> None:
+        await together(ctx.delete(id) for id in ids)
 
     async def wait(
         self, ctx: Context, resource: Resource, unsettled: tuple[str, ...], leaving: tuple[str, ...]

@@ -61,7 +61,7 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
         services=(
             _etcd(endpoint),
             _apiserver(kubernetes, cluster, endpoint, loopback=namespace is None),
-            _controller_manager(kubernetes, cluster),
+            _controller_manager(kubernetes, cluster, hollow=bool(endpoint.kwok_port)),
             _scheduler(kubernetes),
             *([_kwok(endpoint)] if endpoint.kwok_port else []),
         ),
@@ -148,7 +148,7 @@ def _apiserver(kubernetes: str, cluster: Resource, endpoint: Endpoint, *, loopba
     )
 
 
-def _controller_manager(kubernetes: str, cluster: Resource) -> Service:
+def _controller_manager(kubernetes: str, cluster: Resource, *, hollow: bool) -> Service:
     return Service(
         "kube-controller-manager",
         (
@@ -168,6 +168,7 @@ def _controller_manager(kubernetes: str, cluster: Resource) -> Service:
             "--kube-api-qps=2000",
             "--kube-api-burst=2000",
             "--profiling=false",
+            *(kwok.CONTROLLER_MANAGER_FLAGS if hollow else ()),
         ),
         env=GO,
     )

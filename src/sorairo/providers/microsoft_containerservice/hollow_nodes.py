@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from sorairo.drivers.kubernetes import Access, KubernetesApi, Object
 from sorairo.drivers.protocols import DriverError
 from sorairo.engine.errors import Retry
+from sorairo.engine.steps import together
 from sorairo.engine.types import Context, Document, Resource
 from sorairo.providers.microsoft_containerservice import bootstrap, kwok
 from sorairo.providers.microsoft_containerservice.names import pools
@@ -38,12 +39,15 @@ def node_object(
         "kind": "Node",
         "metadata": {
             "name": name,
-            "annotations": {kwok.ANNOTATION: "fake", "node.alpha.kubernetes.io/ttl": "0"},
+            "annotations": {kwok.ANNOTATION: "fake"},
             "labels": {
                 **labels,
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/os": "linux",
                 "kubernetes.io/arch": "amd64",
+                # The controller manager would add these, with a request of its own for each node.
+                "beta.kubernetes.io/os": "linux",
+                "beta.kubernetes.io/arch": "amd64",
                 "type": "kwok",
             },
         },
@@ -129,6 +133,4 @@ async def ensure(
             if response.status_code not in (201, 409):
                 raise DriverError(f"node {node.name}: {response.text}")
 
-    results = await asyncio.gather(*(create(n) for n in nodes if n.name not in there), return_exceptions=True)
-    for error in sorted((r for r in results if isinstance(r, BaseException)), key=lambda e: isinstance(e, Retry)):
-        raise error
+    await together(create(n) for n in nodes if n.name not in there)

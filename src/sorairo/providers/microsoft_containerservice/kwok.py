@@ -13,9 +13,16 @@ from sorairo.drivers.protocols import Service
 ANNOTATION = "kwok.x-k8s.io/node"
 """Nodes that bear it (value `fake`) are KWOK's."""
 CONFIG = "kwok.yaml"
-HEARTBEAT_SECONDS = (20, 30)
-"""At random in between. The controller manager calls a node unknown after 50 s without one."""
+HEARTBEAT_SECONDS = (240, 300)
+"""At random in between; a kubelet's is every 300. Each costs the API server as much as a pod's start does."""
+GRACE_SECONDS = 900
+"""How long a node may be silent before it is called unknown."""
 PARALLEL = 16
+CONTROLLER_MANAGER_FLAGS = (
+    f"--node-monitor-grace-period={GRACE_SECONDS}s",
+    # It tells kubelets how long to keep secrets, anew for each node whenever there are ten times as many. None listens.
+    "--controllers=*,-ttl-controller",
+)
 
 Stage = dict[str, Any]
 
@@ -31,7 +38,7 @@ def service(kubeconfig: str, port: int, api_server: str, env: dict[str, str]) ->
             "--manage-all-nodes=false",
             f"--manage-nodes-with-annotation-selector={ANNOTATION}=fake",
             # No leases: KWOK has a new identity each time it starts, and would leave its nodes alone until the old
-            # one's leases have run out. Nodes show that they live by their status instead.
+            # one's leases have run out. Nodes show that they live by their status alone.
             "--node-lease-duration-seconds=0",
             f"--server-address=127.0.0.1:{port}",
         ),

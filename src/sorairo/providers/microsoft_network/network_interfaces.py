@@ -51,6 +51,7 @@ async def admit(admission: Admission) -> None:
             f"Network interface '{admission.id.name}' needs at least one ipConfiguration.",
             target="ipConfigurations",
         )
+    subnets: dict[str, Document] = {}
     for n, ip in enumerate(ips):
         for key in ("id", "type", "etag"):
             ip.pop(key, None)
@@ -69,10 +70,11 @@ async def admit(admission: Admission) -> None:
                 f"'{admission.id.name}'.", target=ip["name"],
             )  # fmt: skip
         inner["subnet"] = {"id": subnet_id}
-        subnet = await find_subnet(admission.reader, subnet_id, admission.id.text)
+        if subnet_id not in subnets:
+            subnets[subnet_id] = await find_subnet(admission.reader, subnet_id, admission.id.text)
         wanted = inner.get("privateIPAddress")
         if inner["privateIPAllocationMethod"] == "Static" and wanted:
-            network = parse_prefix(subnet_prefix(subnet), subnet_id)
+            network = parse_prefix(subnet_prefix(subnets[subnet_id]), subnet_id)
             if number(wanted) not in usable(network):
                 raise ArmError(
                     "PrivateIPAddressNotInSubnet",
@@ -108,36 +110,34 @@ class NicReconciler:
 
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         state = await self._links.observe_links()
-        addresses = tuple(resource.private.get("addresses", ()))
-        if len(addresses) < len(configurations(resource)):
-            addresses = ()
-        desired = None
-        machine = machine_of(resource)
-        if addresses and machine and not resource.deleting:
-            subnet = await find_subnet(ctx, subnet_of(resource), resource.id)
-            network = parse_prefix(subnet_prefix(subnet), resource.id)
-            desired = Nic(
-                id=host_name(resource.id),
-                owner=resource.id,
-                network=host_name(parse_id(subnet_of(resource)).parent),
-                namespace=host_name(machine),
-                address=addresses[0],
-                gateway=gateway(network),
-                prefix_length=network.prefixlen,
-                secondary=addresses[1:],
-                mac=mac_address(resource.id),
-            )
         id = host_name(resource.id)
-        return Actual(state.nics.get(id), desired, addresses, id in state.partial)
+        desired = None if resource.deleting else await self._desired(ctx, resource)
+        return Actual(state.nics.get(id), desired, claimed(resource), id in state.partial)
+
+    async def _desired(self, ctx: Context, resource: Resource) -> Nic | None:
+        addresses, machine = claimed(resource), machine_of(resource)
+        if not addresses or machine is None:
+            return None
+        network = parse_prefix(subnet_prefix(await find_subnet(ctx, subnet_of(resource), resource.id)), resource.id)
+        return Nic(
+            id=host_name(resource.id),
+            owner=resource.id,
+            network=host_name(parse_id(subnet_of(resource)).parent),
+            namespace=host_name(machine),
+            address=addresses[0],
+            gateway=gateway(network),
+            prefix_length=network.prefixlen,
+            secondary=addresses[1:],
+            mac=mac_address(resource.id),
+        )
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
         if resource.deleting:
             return [Step("remove link", self.remove)] if actual.nic or actual.partial else []
-        if not actual.addresses:
-            return [Step("claim addresses", self.claim)]
-        if actual.desired is None or actual.nic == actual.desired:
-            return []
-        return [Step("ensure link", self.ensure, (actual.desired,))]
+        plan = [] if actual.addresses else [Step("claim addresses", self.claim)]
+        if machine_of(resource) and (plan or actual.nic != actual.desired):
+            plan.append(Step("ensure link", self.ensure, (actual.desired,), tuple(s.name for s in plan)))
+        return plan
 
     def status(self, resource: Resource, actual: Actual) -> Document:
         return {"macAddress": mac_address(resource.id).replace(":", "-").upper()}
@@ -171,12 +171,21 @@ class NicReconciler:
                 target=subnet_id,
             ) from e
 
-    async def ensure(self, ctx: Context, resource: Resource, desired: Nic) -> None:
+    async def ensure(self, ctx: Context, resource: Resource, desired: Nic | None) -> None:
+        """`desired` None: it was not known when this was planned."""
         await ctx.settled(parse_id(subnet_of(resource)).parent)
+        desired = desired or await self._desired(ctx, resource)
+        assert desired
         await self._links.ensure_nic(desired)
 
     async def remove(self, ctx: Context, resource: Resource) -> None:
         await self._links.remove_nic(host_name(resource.id))
+
+
+def claimed(nic: Resource) -> tuple[str, ...]:
+    """One address for each ipConfiguration, in order; empty until all are claimed."""
+    addresses = tuple(nic.private.get("addresses", ()))
+    return addresses if len(addresses) >= len(configurations(nic)) else ()
 
 
 def machine_of(nic: Resource) -> str | None:
