@@ -49,16 +49,19 @@ def change(
     before: Document | None,
     wanted: Sequence[tuple[Exposure, Target]],
     unwanted: Collection[str],
+    others: Collection[str] = (),
     *,
     fresh: Document,
     outbound_rule: bool,
 ) -> Change:
     """Put what `wanted` asks for into the load balancer `id`, and take out what the Services `unwanted` (prefixes)
-    have there. `fresh`: what a load balancer that is not there yet begins with."""
+    have there. `others`: prefixes of Services that are there besides. `fresh`: what a load balancer that is not there
+    yet begins with."""
     work = _Work(id, copy.deepcopy(before if before is not None else fresh), outbound_rule)
     refused: dict[str, InvalidService] = {}
     touched = {*unwanted, *(e.prefix for e, _ in wanted)}
     used = work.public_ips(touched)
+    shared = work.frontends_of(touched)
     for prefix in unwanted:
         work.remove(prefix)
     for exposure, target in wanted:
@@ -68,7 +71,8 @@ def change(
         except InvalidService as e:
             refused[exposure.key] = e
             work.restore(undo)
-    work.prune(touched, {e.prefix for e, _ in wanted if e.key not in refused})
+    ours = {n for n in shared if names.owner(n) not in others}
+    work.prune(touched, ours, {e.prefix for e, _ in wanted if e.key not in refused})
     still = work.public_ips(touched)
     left = {prefix: gone for prefix in touched if (gone := used[prefix] - still[prefix])}
     properties = work.document["properties"]
@@ -146,8 +150,18 @@ class _Work:
         self._put("loadBalancingRules", exposure.prefix, rules)
         self._put("probes", exposure.prefix, [{"name": p.name, "properties": _probe(p)} for p in exposure.probes])
 
-    def prune(self, touched: set[str], keep: set[str]) -> None:
-        """Take away frontends that are a Service's (of those touched) and that nobody refers to any more."""
+    def frontends_of(self, prefixes: set[str]) -> set[str]:
+        """Names of the frontends that these Services' rules refer to: perhaps named after Services that have gone."""
+        found = {
+            _id(rule.get("properties", {}).get("frontendIPConfiguration")).rpartition("/")[2]
+            for rule in self._items("loadBalancingRules")
+            if names.owner(rule["name"]) in prefixes
+        }
+        return {name for name in found if names.owner(name)}
+
+    def prune(self, touched: set[str], shared: set[str], keep: set[str]) -> None:
+        """Take away frontends that are a Service's (of those touched, or named in `shared`) and that nobody refers to
+        any more."""
         used = {
             _id(reference)
             for part in _USERS
@@ -164,7 +178,7 @@ class _Work:
             free = f"{self.id}/frontendIPConfigurations/{frontend['name']}".lower() not in used
             # A Service whose ports all go without a rule keeps its address: the last frontend made for it.
             alone = prefix in keep and prefix not in kept and not self._has_rules(prefix)
-            if prefix in touched and free and not alone:
+            if (prefix in touched or frontend["name"].lower() in shared) and free and not alone:
                 self.changed = True
                 continue
             kept |= {prefix} if prefix else set()

@@ -165,6 +165,7 @@ class CloudController:
             cause = await self._attempt(it)
             # One Service's wish may make ARM refuse the whole document: then each by itself.
             if isinstance(cause, ArmFailure) and cause.status == 400 and len(looked_at) > 1:
+                it.failures.clear()
                 for service in looked_at:
                     one = Pass(services, [service])
                     await self._attempt(one)

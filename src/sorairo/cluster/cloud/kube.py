@@ -42,10 +42,12 @@ class Kube:
         self.api = api
         self.access = access
 
-    async def hold(self, service: Object) -> Object:
-        """Put our finalizer on, so that nothing in the cloud outlives its Service. Raises Gone, Moved, NotReady."""
+    async def hold(self, service: Object) -> None:
+        """Put our finalizer on, so that nothing in the cloud outlives its Service: also in `service` itself, for those
+        who look at it again before a watch tells. Raises Gone, Moved, NotReady."""
         there = service["metadata"].get("finalizers") or []
-        return await self._finalizers(service, [*there, names.FINALIZER])
+        patched = await self._finalizers(service, [*there, names.FINALIZER])
+        service["metadata"] |= {k: patched["metadata"][k] for k in ("finalizers", "resourceVersion")}
 
     async def let_go(self, service: Object) -> None:
         there = service["metadata"].get("finalizers") or []

@@ -163,14 +163,13 @@ class Synchronizer:
         listed = await self._arm.list(self._config.id(BALANCERS, "").rstrip("/"))
         there = {str(lb["name"]).lower(): lb for lb in listed}
         left: dict[str, set[str]] = {}
+        alive = {names.prefix(s["metadata"]["uid"]) for s in it.services.values()}
         for name in (names.PUBLIC, names.INTERNAL):
             here = [t for t in targets.values() if t[0].balancer == name]
             elsewhere = {e.prefix for e, _ in targets.values() if e.balancer != name}
             unwanted = elsewhere | {names.prefix(s["metadata"]["uid"]) for s in going}
             if it.everything:
-                unwanted |= _owners(there.get(name)) - {
-                    names.prefix(s["metadata"]["uid"]) for s in it.services.values()
-                }
+                unwanted |= _owners(there.get(name)) - alive
             if name not in there and not here:
                 continue
             id = self._config.id(BALANCERS, name)
@@ -179,6 +178,7 @@ class Synchronizer:
                 there.get(name),
                 here,
                 unwanted,
+                alive,
                 fresh=balancer.fresh(self._config.location, self._config.tags),
                 outbound_rule=self._config.outbound_rule,
             )
