@@ -58,6 +58,8 @@ class Endpoint:
     scopes: tuple[str, ...] = ("subscription",)
     """Where an endpoint of a provider is found: any of `tenant`, `subscription`, `group`, `resource`."""
     anonymous: bool = False
+    depth: int = 0
+    """How many of the pattern's segments belong to the scope that permission is asked for at."""
 
 
 @dataclass(slots=True)
@@ -158,6 +160,8 @@ class Router:
         subscription = prefix[1] if len(prefix) > 1 and lowered[0] == "subscriptions" else ""
         found = self._below.find(tail)
         if found is not None and kind in found[0].scopes:
+            if depth := found[0].depth:
+                scope = "/".join([scope.rstrip("/"), "providers", *tail[:depth]])
             return _own(found[0], found[1], subscription, scope)
         return self._typed(scope, subscription, tail)
 
@@ -249,15 +253,18 @@ def rbac_name(type: ResourceType[Any]) -> str:
 
 
 def _provided(provider: Provider, method: str, pattern: str, handler: Handler) -> Endpoint:
-    literal = [s for s in pattern.strip("/").split("/") if not s.startswith("{")]
-    action = "/".join([provider.namespace, *literal])
+    segments = pattern.strip("/").split("/")
+    kinds = segments[::2]
+    action = "/".join([provider.namespace, *kinds])
     permission = f"{action}/action" if method == "POST" else f"{action}/{VERBS[method]}"
     return Endpoint(
         f"{provider.namespace}/{pattern.strip('/')}",
         {method: Route(handler, permission)},
         versions_of(provider),
-        owner="/".join(literal),
+        owner="/".join(kinds),
         scopes=("tenant", "subscription", "group", "resource"),
+        # A location is nothing that rights are given at; what is below a resource is.
+        depth=0 if kinds[0] == "locations" else 1 + len(segments) // 2 * 2,
     )
 
 

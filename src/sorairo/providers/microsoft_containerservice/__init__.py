@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sorairo.engine.types import Provider
+from sorairo.providers.microsoft_containerservice import machines, upgrades
 from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
 from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
@@ -20,7 +21,7 @@ def provider(
         "Microsoft.ContainerService",
         cluster_types(ClusterAdmission(principals, sizes, capacity), ClusterReconciler(substrate, principals, sizes)),
         depends_on=("Microsoft.Network", "Microsoft.Compute", "Microsoft.ManagedIdentity", "Microsoft.Resources"),
-        routes=(("GET", "locations/{location}/kubernetesVersions", list_versions),),
+        routes=(("GET", "locations/{location}/kubernetesVersions", list_versions), *upgrades.ROUTES, *machines.ROUTES),
     )
 
 

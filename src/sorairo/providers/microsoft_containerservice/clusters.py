@@ -9,12 +9,10 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Action, Admission, Document, Inline, Resource, ResourceType
 from sorairo.providers.microsoft_containerservice import credentials
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER, ClusterAdmission
-from sorairo.providers.microsoft_containerservice.names import pools
+from sorairo.providers.microsoft_containerservice.names import NODE_IMAGE, pools
 from sorairo.providers.microsoft_containerservice.observe import Actual
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
 from sorairo.providers.microsoft_containerservice.versions import API_VERSIONS
-
-NODE_IMAGE = "AKSUbuntu-sorairo-1"
 
 
 def render(resource: Resource, document: Document) -> Document:

@@ -9,6 +9,9 @@ from typing import Any
 from sorairo.engine.ids import ResourceId, group_id
 from sorairo.engine.types import Document, Resource
 
+NODE_IMAGE = "AKSUbuntu-sorairo-1"
+"""The version of what nodes boot from; there is one."""
+
 
 def suffix(cluster: ResourceId) -> str:
     """The eight digits that AKS puts in names, here from the cluster's id."""

@@ -28,6 +28,12 @@ def installed() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: _order(item[1]), reverse=True))
 
 
+def later_than(version: str) -> list[str]:
+    """What a cluster of this version may be upgraded to: newer patches, and the next minor version."""
+    here = _order(version)
+    return [v for v in reversed(installed().values()) if here < _order(v) and _order(v)[1] <= here[1] + 1]
+
+
 def _order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
@@ -64,14 +70,13 @@ async def list_versions(**_: Any) -> Any:
     newest = next(iter(known), None)
     values = []
     for minor, version in known.items():
-        later = [v for m, v in known.items() if _order(v)[1] == _order(version)[1] + 1]
         values.append(
             {
                 "version": minor,
                 "capabilities": {"supportPlan": ["KubernetesOfficial"]},
                 "isDefault": minor == newest,
                 "isPreview": False,
-                "patchVersions": {version: {"upgrades": later}},
+                "patchVersions": {version: {"upgrades": later_than(version)}},
             }
         )
     return {"values": values}
