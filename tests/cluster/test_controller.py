@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -322,7 +323,7 @@ async def test_a_controller_that_ends_anywhere_leaves_nothing_that_the_next_one_
             left[0] -= 1
             if left[0] < 0 and world._task:
                 world._task.cancel()
-                raise RuntimeError("killed")
+                raise asyncio.CancelledError
 
     world.arm.refuse = kill  # type: ignore[assignment]
     world.delete("web1")
