@@ -45,6 +45,34 @@ install_packages() {
     [ ${#missing[@]} = 0 ] && return 0
     say "installing ${missing[*]}"
     local hint="apt-get install -y ${missing[*]}"
+    apt_install "${missing[@]}" && return 0
+    # A fresh machine has no package lists yet, or old ones.
+    as_root apt-get update -qq >&2 || fail "cannot install ${missing[*]}" "as root: $hint"
+    apt_install "${missing[@]}" || {
+        cat "$log" >&2
+        fail "cannot install ${missing[*]}" "as root: $hint"
+    }
+}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@" \
+        >"$log" 2>&1
+}
+
+packages() {
+    local missing=() package
+    command -v dpkg-query >/dev/null || {
+        say "no Debian packages here; if something is missing, these are its names: $*"
+        return 0
+    }
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return 0
+    say "installing ${missing[*]}"
+    local hint="apt-get install -y ${missing[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >&2 && return 0
     # A fresh machine has no package lists yet, or old ones.
     as_root apt-get update -q >&2 || fail "cannot install ${missing[*]}" "as root: $hint"
@@ -97,7 +125,7 @@ make_venv() {
 pip_install() {
     local folder=$1
     shift
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore "$@" >&2
 }
 
 # once NAME FILE… -- COMMAND…: run a command unless it was run since the files last changed.
@@ -143,7 +171,7 @@ engine() {
         once wheels <(printf '%s\n' "${ready[@]}" "${around[@]}") -- install_wheels "${ready[@]}" "${around[@]}"
         return
     fi
-    say "the engine (built once; the first time takes some twenty minutes on two cores)"
+    say "the engine: built once, the first time takes some twenty minutes on two cores"
     .venv/bin/python engine/build.py --install .venv/bin/python >&2 ||
         fail "the engine was not built" "the log is named above; then again: make up"
 }
