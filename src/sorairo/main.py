@@ -63,7 +63,8 @@ from sorairo.store import Store
 
 log = structlog.get_logger(__name__)
 
-HOLLOW_PORTS = tuple(range(20000, 21000))
+HOLLOW_PORTS = range(20000, 30000)
+"""What hollow control planes listen on. Below what the kernel gives out by itself (32768 and up)."""
 
 
 class Principals:
@@ -150,7 +151,7 @@ def make_control(
         host.links,
         api,
         public_addresses,
-        HOLLOW_PORTS,
+        _from(HOLLOW_PORTS, config.port),
     )
     sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
     memory = None if substrate.hollow else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -164,6 +165,12 @@ def make_control(
         microsoft_containerservice.provider(substrate, principals, sizes, capacity),
     ]
     return Control(store, Registry(providers), schemas.check)
+
+
+def _from(ports: range, seed: int) -> tuple[int, ...]:
+    """All ports, from a place that two installations on one host are unlikely to share."""
+    start = seed * 7919 % len(ports)
+    return (*ports[start:], *ports[:start])
 
 
 async def status(host: Host, config: Config, store: Store) -> Document:

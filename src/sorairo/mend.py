@@ -47,13 +47,18 @@ async def _down(control: Control, kinds: list[Machines]) -> set[str]:
         for id, state in (await machines.observe_machines()).items():
             if not state.processes or any(p.pid for p in state.processes):
                 running.add(id)
+    down = [
+        control.store.get(key)
+        for type in MADE_OF_MACHINES
+        for key in control.store.keys(type=type)
+        if host_name(key) not in running
+    ]
     return {
         r.key
-        for type in MADE_OF_MACHINES
-        for r in control.store.list(type=type)
-        if r.settled
+        for r in down
+        if r
+        and r.settled
         and r.provisioning_state == "Succeeded"
         and not r.private.get("stopped")
         and not r.private.get("deallocated")
-        and host_name(r.id) not in running
     }

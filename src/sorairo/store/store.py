@@ -126,6 +126,10 @@ class Store:
         values["type"] = type.lower()
         return [rows.decode_resource(doc) for _, doc in self._all(self._statements.list_type, values)]
 
+    def keys(self, *, type: str) -> builtins.list[str]:
+        """Of all resources of a type, in order."""
+        return [key for (key,) in self._all(self._statements.keys, {"type": type.lower()})]
+
     def pending(self) -> builtins.list[str]:
         """Keys of the resources there is work to do for: a generation not reached, or a deletion under way."""
         return [key for (key,) in self._all(self._statements.pending, {})]

@@ -136,6 +136,7 @@ class Statements:
         self.get = s(select(r.doc).where(r.key == bindparam("key")))
         self.list_type = s(select(r.key, r.doc).where(r.type == bindparam("type"), _within(r.key)).order_by(r.key))
         self.list_all = s(select(r.key, r.doc).where(_within(r.key)).order_by(r.key))
+        self.keys = s(select(r.key).where(r.type == bindparam("type")).order_by(r.key))
         self.pending = s(select(r.key).where(_unsettled).order_by(r.key))
         self.put = s(_upsert(resources, "key"))
         self.delete = s(delete(resources).where(r.key == bindparam("del_key")))

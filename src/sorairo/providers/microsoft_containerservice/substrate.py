@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,7 +39,7 @@ class Substrate:
         if not self.hollow:
             (address,) = await ctx.claim(PUBLIC_POOL, reversed(self.public_addresses))
             return Endpoint(address, 443, 2379, 2380)
-        ports = [int(p) for p in await ctx.claim(PORT_POOL, (str(p) for p in self.ports), 4)]
+        ports = [int(p) for p in await ctx.claim(PORT_POOL, (str(p) for p in self.ports if _is_free(p)), 4)]
         return Endpoint("127.0.0.1", *ports)
 
     def namespace(self, cluster: Resource) -> str | None:
@@ -50,6 +51,17 @@ class Substrate:
             return None
         id = host_name(cluster.id)
         return Leg(id, cluster.id, id, endpoint.address, host_name(network))
+
+
+def _is_free(port: int) -> bool:
+    """Whether nobody on this host listens there, another installation of sorairo among them."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # As servers do: TIME_WAIT is no use.
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def access(cluster: Resource, endpoint: Endpoint) -> Access:
