@@ -43,7 +43,7 @@ class Service:
     rotated log.
 
     A program of the engine is called by the path it has in a node, `/opt/sorairo/<folder>/<program>`, with
-    either isolation. It starts in `/` of a node, else in `Machines.root(id)`, so that relative paths name `files`.
+    either isolation; also where it is an argument by itself. It starts in `/` of a node, else in `Machines.root(id)`, so that relative paths name `files`.
     """
 
     name: str
@@ -127,6 +127,10 @@ class Machines(Protocol):
     async def ensure_machine(self, spec: Machine) -> None:
         """Make it exist as described: write files, start what is missing, restart services whose definition or
         files changed, stop services no longer named. Data the services wrote is kept."""
+        ...
+
+    async def touch(self, machine_id: str, path: str) -> None:
+        """Make an empty file below `root`, which services with that `wait_for` are waiting for. It stays."""
         ...
 
     async def stop_machine(self, machine_id: str) -> None:

@@ -103,6 +103,9 @@ class SupervisedMachines:
     async def ensure_machine(self, spec: Machine) -> None:
         await self._thread(self._ensure, spec)
 
+    async def touch(self, machine_id: str, path: str) -> None:
+        await self._thread((self.root(machine_id) / path).touch)
+
     async def stop_machine(self, machine_id: str) -> None:
         await self._thread(self._stop, machine_id)
 
@@ -343,13 +346,14 @@ class SupervisedMachines:
         return ":".join([*folders, os.environ.get("PATH", _DEFAULT_PATH), "/usr/sbin", "/sbin"])
 
     def _program(self, argv: tuple[str, ...], spec: Machine | Record) -> tuple[str, ...]:
-        """`argv` with an engine program's path as this host has it (in a node it is what it is)."""
-        prefix, _, rest = argv[0].removeprefix(f"{ENGINE}/").partition("/")
-        if not argv[0].startswith(f"{ENGINE}/"):
-            return argv
-        if prefix not in self.engine:
-            raise DriverError(f"{argv[0]}: the engine has no folder {prefix!r}")
-        return (str(self.engine[prefix] / rest), *argv[1:])
+        """`argv` with engine programs' paths as this host has them (in a node they are what they are)."""
+        return tuple(self._host_path(word) if word.startswith(f"{ENGINE}/") else word for word in argv)
+
+    def _host_path(self, program: str) -> str:
+        folder, _, rest = program.removeprefix(f"{ENGINE}/").partition("/")
+        if folder not in self.engine:
+            raise DriverError(f"{program}: the engine has no folder {folder!r}")
+        return str(self.engine[folder] / rest)
 
     def _walls_digest(self, spec: Machine) -> str:
         parts = (spec.isolation, spec.namespace, sorted(map(str, self.engine.items())), *self._walls(spec))

@@ -58,6 +58,9 @@ class HollowMachines:
         self.specs[spec.id] = spec
         self.states[spec.id] = MachineState(spec.id, spec.owner, digest(spec), tuple(processes))
 
+    async def touch(self, machine_id: str, path: str) -> None:
+        self._call("touch", machine_id)
+
     async def stop_machine(self, machine_id: str) -> None:
         self._call("stop_machine", machine_id)
         if machine_id in self.states:

@@ -8,6 +8,7 @@ from sorairo.providers.microsoft_containerservice.admission import Capacity, Clu
 from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
+from sorairo.providers.microsoft_containerservice.run_command import Commands
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.providers.microsoft_containerservice.versions import list_versions
 from sorairo.providers.principals import Principals
@@ -19,7 +20,11 @@ def provider(
     """`sizes`: (CPUs, bytes of memory) of VM sizes by lower-case name, as Microsoft.Compute knows them."""
     return Provider(
         "Microsoft.ContainerService",
-        cluster_types(ClusterAdmission(principals, sizes, capacity), ClusterReconciler(substrate, principals, sizes)),
+        cluster_types(
+            ClusterAdmission(principals, sizes, capacity),
+            ClusterReconciler(substrate, principals, sizes),
+            Commands(substrate),
+        ),
         depends_on=("Microsoft.Network", "Microsoft.Compute", "Microsoft.ManagedIdentity", "Microsoft.Resources"),
         routes=(("GET", "locations/{location}/kubernetesVersions", list_versions), *upgrades.ROUTES, *machines.ROUTES),
     )

@@ -9,9 +9,10 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Action, Admission, Document, Inline, Resource, ResourceType
 from sorairo.providers.microsoft_containerservice import credentials
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER, ClusterAdmission
-from sorairo.providers.microsoft_containerservice.names import NODE_IMAGE, pools
+from sorairo.providers.microsoft_containerservice.names import COMMAND_RESULTS, NODE_IMAGE, pools
 from sorairo.providers.microsoft_containerservice.observe import Actual
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
+from sorairo.providers.microsoft_containerservice.run_command import Commands
 from sorairo.providers.microsoft_containerservice.versions import API_VERSIONS
 
 
@@ -61,7 +62,7 @@ async def admit_pool_delete(admission: Admission) -> None:
 
 
 def cluster_types(
-    admit: ClusterAdmission, reconciler: ClusterReconciler
+    admit: ClusterAdmission, reconciler: ClusterReconciler, commands: Commands
 ) -> tuple[ResourceType[Actual], ResourceType[None]]:
     clusters = ResourceType(
         CLUSTER,
@@ -73,6 +74,13 @@ def cluster_types(
         actions=(
             Action("listClusterAdminCredential", f"{CLUSTER}/listClusterAdminCredential/action", run=credentials.admin),
             Action("listClusterUserCredential", f"{CLUSTER}/listClusterUserCredential/action", run=credentials.user),
+            Action(
+                "runCommand",
+                f"{CLUSTER}/runCommand/action",
+                run=commands.run,
+                lro=True,
+                results=COMMAND_RESULTS,
+            ),
             Action("stop", f"{CLUSTER}/stop/action", change=_running(False)),  # type: ignore[arg-type]
             Action("start", f"{CLUSTER}/start/action", change=_running(True)),  # type: ignore[arg-type]
         ),

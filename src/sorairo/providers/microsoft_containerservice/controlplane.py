@@ -14,18 +14,23 @@ from sorairo.engine.types import Resource
 from sorairo.providers.microsoft_containerservice import kwok
 from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
 
+ETCD = "etcd.sock:0"
+"""etcd's Unix socket in the machine's root: whoever is not the machine's owner cannot open it. etcd wants host:port
+even of a socket, and makes a file of that whole name."""
+ETCD_PEERS = "etcd-peers.sock:0"
+SEEDED, SERVES, READY = "seeded", "serves", "ready"
+"""Files that services wait for: etcd holds what it should; the API server answers; it is ready."""
+
 GO = {"GOGC": "40"}
 """Collect garbage earlier: 50 MB less for a whole cluster, and no slower start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an API server is reached, and the ports its neighbours use on loopback beside it."""
+    """Where an API server is reached, and the port KWOK uses beside it."""
 
     address: str
     port: int
-    etcd_port: int
-    etcd_peer_port: int
     kwok_port: int = 0
     """Where KWOK serves its own health (hollow); 0: there is none."""
 
@@ -59,7 +64,7 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
         id=id,
         owner=cluster.id,
         services=(
-            _etcd(endpoint),
+            _etcd(),
             _apiserver(kubernetes, cluster, endpoint, loopback=namespace is None),
             _controller_manager(kubernetes, cluster, hollow=bool(endpoint.kwok_port)),
             _scheduler(kubernetes),
@@ -71,27 +76,21 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
     )
 
 
-def _etcd(endpoint: Endpoint) -> Service:
-    client, peer = f"https://127.0.0.1:{endpoint.etcd_port}", f"https://127.0.0.1:{endpoint.etcd_peer_port}"
+def _etcd() -> Service:
     return Service(
         "etcd",
         (
             "/opt/sorairo/bin/etcd",
             "--name=default",
             "--data-dir=etcd",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            "--client-cert-auth",
-            "--cert-file=pki/etcd.crt",
-            "--key-file=pki/etcd.key",
-            "--trusted-ca-file=pki/etcd-ca.crt",
-            "--peer-client-cert-auth",
-            "--peer-cert-file=pki/etcd.crt",
-            "--peer-key-file=pki/etcd.key",
-            "--peer-trusted-ca-file=pki/etcd-ca.crt",
+            f"--listen-client-urls=unix://{ETCD}",
+            f"--advertise-client-urls=unix://{ETCD}",
+            f"--listen-peer-urls=unix://{ETCD_PEERS}",
+            f"--initial-advertise-peer-urls=unix://{ETCD_PEERS}",
+            f"--initial-cluster=default=unix://{ETCD_PEERS}",
+            # One member has nobody to wait for: it elects itself after at most two election timeouts.
+            "--heartbeat-interval=10",
+            "--election-timeout=50",
             "--log-level=warn",
         ),
         env=GO,
@@ -114,10 +113,7 @@ def _apiserver(kubernetes: str, cluster: Resource, endpoint: Endpoint, *, loopba
             f"--bind-address={endpoint.address}",
             f"--secure-port={endpoint.port}",
             *advertise,
-            f"--etcd-servers=https://127.0.0.1:{endpoint.etcd_port}",
-            "--etcd-cafile=pki/etcd-ca.crt",
-            "--etcd-certfile=pki/apiserver-etcd-client.crt",
-            "--etcd-keyfile=pki/apiserver-etcd-client.key",
+            f"--etcd-servers=unix://{ETCD}",
             f"--service-cluster-ip-range={network['serviceCidr']}",
             "--tls-cert-file=pki/apiserver.crt",
             "--tls-private-key-file=pki/apiserver.key",
@@ -145,6 +141,7 @@ def _apiserver(kubernetes: str, cluster: Resource, endpoint: Endpoint, *, loopba
             "--profiling=false",
         ),
         env=GO,
+        wait_for=(SEEDED,),
     )
 
 
@@ -171,6 +168,8 @@ def _controller_manager(kubernetes: str, cluster: Resource, *, hollow: bool) -> 
             *(kwok.CONTROLLER_MANAGER_FLAGS if hollow else ()),
         ),
         env=GO,
+        # Started earlier it would look once a second whether the API server is ready.
+        wait_for=(READY,),
     )
 
 
@@ -186,6 +185,7 @@ def _scheduler(kubernetes: str) -> Service:
             "--profiling=false",
         ),
         env=GO,
+        wait_for=(SERVES,),
     )
 
 

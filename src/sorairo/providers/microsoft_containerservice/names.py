@@ -12,6 +12,14 @@ from sorairo.engine.types import Document, Resource
 NODE_IMAGE = "AKSUbuntu-sorairo-1"
 """The version of what nodes boot from; there is one."""
 
+COMMAND_RESULTS = "commandResults"
+"""Where a client finds what a command gave (`az aks command invoke`), and what its machine stands for."""
+
+
+def is_command(owner: str, cluster: Resource) -> bool:
+    """Whether a machine's owner is a command of this cluster."""
+    return owner.lower().startswith(f"{cluster.key}/{COMMAND_RESULTS}/".lower())
+
 
 def suffix(cluster: ResourceId) -> str:
     """The eight digits that AKS puts in names, here from the cluster's id."""

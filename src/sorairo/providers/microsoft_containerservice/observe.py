@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sorairo.drivers.kubernetes import NotReady, node_ready
-from sorairo.drivers.protocols import Leg, Machine, digest
+from sorairo.drivers.protocols import Leg, Machine, MachineState, digest
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource
 from sorairo.providers.microsoft_containerservice import addons, bootstrap, cloud, composition, controlplane, pki
 from sorairo.providers.microsoft_containerservice.composition import Part, holds
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
-from sorairo.providers.microsoft_containerservice.names import names, pools
+from sorairo.providers.microsoft_containerservice.names import is_command, names, pools
 from sorairo.providers.microsoft_containerservice.substrate import Substrate, access
 from sorairo.providers.principals import Principals
 
@@ -53,6 +53,10 @@ class Actual:
     machine_running: bool = False
     machine_right: bool = False
     machine_wanted: Machine | None = None
+    unseeded: bool = False
+    """The API server waits for etcd to hold what it should."""
+    held: bool = False
+    """The scheduler or the controller manager waits for the API server."""
     api_ready: bool = False
     default_account: bool = False
     addons: bool = False
@@ -62,11 +66,17 @@ class Actual:
     unready: tuple[str, ...] = ()
     stray: tuple[str, ...] = ()
     """Names of Node objects whose instance has gone."""
+    commands: tuple[str, ...] = ()
+    """Machines of commands that nobody waits for any more; of a cluster that is to go, of all commands."""
 
 
 def endpoint_of(cluster: Resource) -> Endpoint | None:
     stored = cluster.private.get("endpoint")
     return Endpoint(**stored) if stored else None
+
+
+def _waits(state: MachineState | None, *services: str) -> bool:
+    return state is not None and any(p.pid is None for p in state.processes if p.service in services)
 
 
 class Observer:
@@ -83,6 +93,11 @@ class Observer:
         state = machines.get(host_name(cluster.id))
         links = await self._on.links.observe_links()
         legs = links.legs
+        commands = tuple(
+            m.id
+            for m in machines.values()
+            if is_command(m.owner, cluster) and (cluster.deleting or m.id not in self._on.commands)
+        )
         running = state is not None and any(p.running for p in state.processes)
         if cluster.deleting or endpoint is None or "pki" not in cluster.private:
             return Actual(
@@ -91,6 +106,7 @@ class Observer:
                 leg=host_name(cluster.id) in legs or host_name(cluster.id) in links.partial,
                 machine=state is not None,
                 machine_running=running,
+                commands=commands,
             )
         wanted_machine = controlplane.machine(
             cluster,
@@ -125,9 +141,12 @@ class Observer:
             leg_wanted=wanted_leg,
             machine=state is not None,
             machine_running=running,
-            machine_right=state is not None and state.running and state.digest == digest(wanted_machine),
+            machine_right=running and state is not None and state.digest == digest(wanted_machine),
+            unseeded=_waits(state, "kube-apiserver"),
+            held=_waits(state, "kube-controller-manager", "kube-scheduler"),
             machine_wanted=wanted_machine,
             nodes=nodes,
+            commands=commands,
             **inside,
         )
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-CA_YEARS, LEAF_YEARS = 30, 2  # As AKS: https://learn.microsoft.com/azure/aks/certificate-rotation
+_YEAR = datetime.timedelta(days=365)
+CA_LASTS, LEAF_LASTS = 30 * _YEAR, 2 * _YEAR  # As AKS: https://learn.microsoft.com/azure/aks/certificate-rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,14 @@ def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
     ).decode()
 
 
-def _builder(subject: x509.Name, years: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, lasting: datetime.timedelta) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=10))
-        .not_valid_after(now + datetime.timedelta(days=365 * years))
+        .not_valid_after(now + lasting)
     )
 
 
@@ -52,7 +53,7 @@ def authority(common_name: str) -> Pair:
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(common_name)
     cert = (
-        _builder(name, CA_YEARS)
+        _builder(name, CA_LASTS)
         .issuer_name(name)
         .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -64,7 +65,13 @@ def authority(common_name: str) -> Pair:
 
 
 def issue(
-    ca: Pair, common_name: str, *, groups: tuple[str, ...] = (), names: tuple[str, ...] = (), server: bool = False
+    ca: Pair,
+    common_name: str,
+    *,
+    groups: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
+    server: bool = False,
+    lasting: datetime.timedelta = LEAF_LASTS,
 ) -> Pair:
     """A leaf for a client, or (with `names`, DNS names and addresses) for a server that may also be a client."""
     ca_cert = x509.load_pem_x509_certificate(ca.cert.encode())
@@ -73,7 +80,7 @@ def issue(
     key = ec.generate_private_key(ec.SECP256R1())
     uses = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if server else [])]
     builder = (
-        _builder(_name(common_name, groups), LEAF_YEARS)
+        _builder(_name(common_name, groups), lasting)
         .issuer_name(ca_cert.subject)
         .public_key(key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -120,7 +127,7 @@ ADMINS = ("system:masters",)
 
 def cluster_files(*, fqdn: str, addresses: tuple[str, ...], cluster_domain: str = "cluster.local") -> dict[str, str]:
     """Every file of a control plane's `pki/`, name → PEM. `addresses`: where the API server answers."""
-    ca, front, etcd = authority("ca"), authority("front-proxy-ca"), authority("etcd-ca")
+    ca, front = authority("ca"), authority("front-proxy-ca")
     names = (
         "kubernetes",
         "kubernetes.default",
@@ -134,13 +141,10 @@ def cluster_files(*, fqdn: str, addresses: tuple[str, ...], cluster_domain: str 
     pairs = {
         "ca": ca,
         "front-proxy-ca": front,
-        "etcd-ca": etcd,
         "sa": signing_key(),
         "apiserver": issue(ca, "apiserver", names=names, server=True),
         "apiserver-kubelet-client": issue(ca, "kube-apiserver-kubelet-client", groups=("kubelet-api-admins",)),
         "front-proxy-client": issue(front, "aggregator"),
-        "apiserver-etcd-client": issue(etcd, "kube-apiserver"),
-        "etcd": issue(etcd, "etcd", names=("localhost", "127.0.0.1"), server=True),
         "controller-manager": issue(ca, "system:kube-controller-manager"),
         "scheduler": issue(ca, "system:kube-scheduler"),
         "kube-proxy": issue(ca, "system:kube-proxy"),

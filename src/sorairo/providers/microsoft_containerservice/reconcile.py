@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from sorairo.drivers.kubernetes import NotReady, node_ready
+from sorairo.drivers.kubernetes import Access, NotReady, node_ready
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource, Step
-from sorairo.providers.microsoft_containerservice import addons, drain, hollow_nodes, pki
+from sorairo.providers.microsoft_containerservice import addons, controlplane, drain, hollow_nodes, pki, seeds
 from sorairo.providers.microsoft_containerservice.composition import Part, laid_over
 from sorairo.providers.microsoft_containerservice.names import fqdn, names, pools
 from sorairo.providers.microsoft_containerservice.observe import Actual, Node, Observer, endpoint_of
@@ -40,7 +41,9 @@ class ClusterReconciler:
         if not actual.decided:
             return [Step("decide", self.decide)]
         stopped = bool(resource.private.get("stopped"))
-        plan = self._plan_parts(resource, actual)
+        # A node that starts before anyone answers it takes CPU from whom it waits for.
+        waits = () if actual.api_ready or stopped or self._on.hollow else ("API server answers",)
+        plan = self._plan_commands(actual) + self._plan_parts(resource, actual, waits)
         there = {s.name for s in plan}
         if stopped:
             if actual.machine_running:
@@ -60,8 +63,11 @@ class ClusterReconciler:
         if not actual.machine_right:
             assert actual.machine_wanted
             add(Step("control plane", self.machine, (actual.machine_wanted.id,), needs("control plane address")))
-        if not actual.api_ready:
-            add(Step("API server", self.api_ready, (), needs("control plane")))
+        if actual.unseeded or not actual.machine_right:
+            add(Step("seed etcd", self.seed, (), needs("control plane")))
+        if not actual.api_ready or actual.held:
+            add(Step("API server answers", self.api_answers, (), needs("control plane", "seed etcd")))
+            add(Step("API server", self.api_ready, (), needs("API server answers")))
         if not actual.default_account:
             add(Step("default service account", self.default_account, (), needs("API server")))
         for name in actual.stray if actual.api_ready else ():
@@ -75,7 +81,7 @@ class ClusterReconciler:
             add(Step("add-ons", self.addons, (), needs("API server", "nodes", "default service account")))
         return plan
 
-    def _plan_parts(self, resource: Resource, actual: Actual) -> list[Step]:
+    def _plan_parts(self, resource: Resource, actual: Actual, waits: tuple[str, ...]) -> list[Step]:
         plan = [Step(f"drain {n.name}", self.drain, (n.name,)) for n in surplus_nodes(resource, actual)]
         drains = tuple(s.name for s in plan)
         scale_sets = {names(resource).scale_set(p["name"]).lower() for p in pools(resource)}
@@ -84,14 +90,17 @@ class ClusterReconciler:
         for part in wrong:
             needs = tuple(labels[n] for n in part.needs if n in actual.wrong and n in labels)
             if part.id.lower() in scale_sets:
-                needs += drains
+                needs += drains + waits
             plan.append(Step(labels[part.id], self.part, (part.id,), needs))
         return plan + [Step(f"delete {label(id)}", self.delete_part, (id,), drains) for id in actual.surplus]
 
+    def _plan_commands(self, actual: Actual) -> list[Step]:
+        return [Step(f"remove command {id}", self.remove_command, (id,)) for id in actual.commands]
+
     def _plan_delete(self, resource: Resource, actual: Actual) -> list[Step]:
-        plan = []
+        plan = self._plan_commands(actual)
         if actual.machine:
-            plan.append(Step("remove control plane", self.remove_machine))
+            plan.append(Step("remove control plane", self.remove_machine, needs=tuple(s.name for s in plan)))
         if actual.leg:
             plan.append(Step("remove control plane address", self.remove_leg, needs=tuple(s.name for s in plan)))
         if actual.group:
@@ -183,11 +192,27 @@ class ClusterReconciler:
     async def stop(self, ctx: Context, resource: Resource) -> None:
         await self._on.machines.stop_machine(host_name(resource.id))
 
+    async def seed(self, ctx: Context, resource: Resource) -> None:
+        """Does nothing to an etcd that has been seeded, whatever has become of it since."""
+        id = host_name(resource.id)
+        objects = seeds.objects(resource.properties["currentKubernetesVersion"], resource.private["pki"]["ca.crt"])
+        if objects:
+            await self._on.seed_etcd(self._on.machines.root(id) / controlplane.ETCD, objects)
+        await self._on.machines.touch(id, controlplane.SEEDED)
+
+    async def api_answers(self, ctx: Context, resource: Resource) -> None:
+        await self._api(resource, self._on.api.answers)
+        await self._on.machines.touch(host_name(resource.id), controlplane.SERVES)
+
     async def api_ready(self, ctx: Context, resource: Resource) -> None:
+        await self._api(resource, self._on.api.ready)
+        await self._on.machines.touch(host_name(resource.id), controlplane.READY)
+
+    async def _api(self, resource: Resource, reached: Callable[[Access, float], Awaitable[None]]) -> None:
         endpoint = endpoint_of(resource)
         assert endpoint
         try:
-            await self._on.api.ready(access(resource, endpoint), READY_SECONDS)
+            await reached(access(resource, endpoint), READY_SECONDS)
         except NotReady as e:
             log = await self._tail(host_name(resource.id), "kube-apiserver")
             raise ArmError("ControlPlaneNotReady", f"{e}. Its last log lines:\n{log}", status=500) from e
@@ -261,6 +286,9 @@ class ClusterReconciler:
         if endpoint and "pki" in resource.private:
             await self._on.api.forget(access(resource, endpoint))
         await self._on.machines.remove_machine(host_name(resource.id))
+
+    async def remove_command(self, ctx: Context, resource: Resource, id: str) -> None:
+        await self._on.machines.remove_machine(id)
 
     async def remove_leg(self, ctx: Context, resource: Resource) -> None:
         await self._on.links.remove_leg(host_name(resource.id))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
+from sorairo.drivers import etcd
 from sorairo.drivers.kubernetes import Access, KubernetesApi
 from sorairo.drivers.protocols import Leg, Links, Machines
 from sorairo.engine.ids import host_name
@@ -29,6 +32,9 @@ class Substrate:
     public_addresses: tuple[str, ...]
     ports: tuple[int, ...]
     """Loopback ports that hollow control planes may take."""
+    seed_etcd: Callable[[Path, Mapping[str, Any]], Awaitable[None]] = etcd.seed
+    commands: set[str] = field(default_factory=set)
+    """Ids of machines that run a command now (`az aks command invoke`); one that is not here was left behind."""
 
     @property
     def hollow(self) -> bool:
@@ -38,8 +44,8 @@ class Substrate:
         """Claim where a cluster's API server answers."""
         if not self.hollow:
             (address,) = await ctx.claim(PUBLIC_POOL, reversed(self.public_addresses))
-            return Endpoint(address, 443, 2379, 2380)
-        ports = [int(p) for p in await ctx.claim(PORT_POOL, (str(p) for p in self.ports if _is_free(p)), 4)]
+            return Endpoint(address, 443)
+        ports = [int(p) for p in await ctx.claim(PORT_POOL, (str(p) for p in self.ports if _is_free(p)), 2)]
         return Endpoint("127.0.0.1", *ports)
 
     def namespace(self, cluster: Resource) -> str | None:
