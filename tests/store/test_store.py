@@ -297,3 +297,15 @@ async def test_listeners_hear_of_keys_before_the_writer_is_answered(store: Store
     store.listen(heard.extend)
     await save(store, vnet("a"))
     assert heard == [vnet("a").key]
+
+
+async def test_the_log_is_moved_into_the_file_beside_the_writer(tmp_path: Path) -> None:
+    """However much is written, the log stays near its limit, and nothing is lost on the way."""
+    store = Store.open(f"sqlite:///{tmp_path}/s.db")
+    log, file = tmp_path / "s.db-wal", tmp_path / "s.db"
+    for round_ in range(8):
+        await save(store, *(vnet(f"{round_}-{n}", properties={"x": "y" * 4000}) for n in range(600)))
+    assert file.stat().st_size > 4_000_000
+    assert log.stat().st_size < 64_000_000
+    assert len(store.list()) == 4800
+    await store.close()

@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 from sorairo.engine.trace import Span
 from sorairo.engine.types import Operation, Resource
 from sorairo.store import rows
+from sorairo.store.checkpoint import Checkpointer
 from sorairo.store.migrations import migrate
 from sorairo.store.recent import Recent
 from sorairo.store.tables import Statement, Statements, prefix_range
@@ -32,8 +33,9 @@ PRAGMAS = (
     "PRAGMA busy_timeout = 10000",
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -8000",
-    # Pages of the log (4 KB each) after which it is moved into the file, which makes one commit wait: 16 MB.
-    "PRAGMA wal_autocheckpoint = 4000",
+    # A last resort, 64 MB (in pages of 4 KB): `checkpoint` moves the log into the file long before.
+    "PRAGMA wal_autocheckpoint = 16000",
+    "PRAGMA journal_size_limit = 67108864",
 )
 
 
@@ -83,12 +85,14 @@ class Store:
 
         migrate(engine)
         statements = Statements(engine.dialect)
-        reading, writing = engine.raw_connection(), engine.raw_connection()
-        writer = Writer(writing, statements, retention or Retention())
+        reading, writing, moving = engine.raw_connection(), engine.raw_connection(), engine.raw_connection()
+        checkpointer = Checkpointer(moving)
+        writer = Writer(writing, statements, retention or Retention(), checkpointer.wrote)
 
         def dispose() -> None:
-            reading.close()
-            writing.close()
+            checkpointer.stop()
+            for connection in (moving, reading, writing):
+                connection.close()
             engine.dispose()
 
         return cls(reading, writer, statements, dispose)

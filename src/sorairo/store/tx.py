@@ -43,8 +43,8 @@ class Pending:
         self.notes.update(other.notes)
         self.activity.extend(other.activity)
 
-    def __bool__(self) -> bool:
-        return bool(self.resources or self.operations or self.notes or self.activity)
+    def __len__(self) -> int:
+        return len(self.resources) + len(self.operations) + len(self.notes) + len(self.activity)
 
     def write(self, cursor: Cursor, s: Statements) -> None:
         def many(statement: Statement, values: list[Row]) -> None:

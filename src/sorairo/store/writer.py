@@ -62,10 +62,14 @@ class Retention:
 class Writer:
     """Owns the writing connection; `start` and `stop` from outside, everything else in its thread."""
 
-    def __init__(self, connection: Any, statements: Statements, retention: Retention) -> None:
+    def __init__(
+        self, connection: Any, statements: Statements, retention: Retention, wrote: Callable[[int], None]
+    ) -> None:
+        """`wrote` is told, after each commit, how many rows it had."""
         self._cursor: Cursor = connection.cursor()
         self._statements = statements
         self._retention = retention
+        self._wrote = wrote
         self._queue: queue.SimpleQueue[Job | Literal["spans", "stop"]] = queue.SimpleQueue()
         self._spans: deque[Span] = deque(maxlen=100_000)
         self.listeners: list[Callable[[Iterable[str]], None]] = []
@@ -141,6 +145,7 @@ class Writer:
             for job in jobs:
                 job.error = job.error or refusal(e)
         else:
+            self._wrote(len(group) + len(spans))
             self.committed(group.resources)
             for listener in self.listeners:
                 listener(group.resources)
