@@ -72,6 +72,9 @@ class LoopContext:
                 raise Retry(0.5, f"waiting for {resource.rid.type}/{resource.rid.name}")
             await self._control.loop.wait_change(resource.key, left)
 
+    async def watch(self, *resource_ids: str, timeout: float) -> None:
+        await self._control.loop.wait_any((id.lower() for id in resource_ids), timeout)
+
     async def save(
         self, resource: Resource, *, status: Document | None = None, private: Document | None = None
     ) -> None:

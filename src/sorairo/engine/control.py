@@ -10,16 +10,19 @@ import contextvars
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sorairo.engine import children, conditions, documents, trace
+from sorairo.engine import conditions, documents
+from sorairo.engine.admission import AsyncReader as AsyncReader
+from sorairo.engine.admission import Write, admitted
 from sorairo.engine.documents import find_inline, inline_items, inline_shown
 from sorairo.engine.errors import ArmError, not_found, not_implemented
 from sorairo.engine.ids import ResourceId, group_id, parse_id
 from sorairo.engine.loop import Loop
+from sorairo.engine.operations import log_activity, new_operation
 from sorairo.engine.registry import Registry
-from sorairo.engine.types import Admission, Call, Document, Operation, Resource, ResourceType, Schema
+from sorairo.engine.types import Admission, Call, Document, Guard, Operation, Resource, ResourceType, Schema
 from sorairo.store import Store, Tx
 
 T = TypeVar("T")
@@ -41,11 +44,18 @@ class Acted:
 
 
 class Control:
-    def __init__(self, store: Store, registry: Registry, schema: Schema = lambda name, body: None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        schema: Schema = lambda name, body: None,
+        guard: Guard = lambda verb, id: None,
+    ) -> None:
         self.store = store
         self.registry = registry
         self.loop = Loop(self)
-        self._schema = schema
+        self.schema = schema
+        self.guard = guard
 
     # --- reads ---------------------------------------------------------------------------------------
 
@@ -75,7 +85,7 @@ class Control:
             return found
         resource = type.find(id) if type.find else self._get(id.text)
         if resource is None:
-            self._check_group(id)
+            self.check_group(id)
             raise not_found(id.text)
         return documents.shown(self.registry, type, resource)
 
@@ -94,7 +104,7 @@ class Control:
             ]
         return [documents.shown(self.registry, type, r) for r in self.store.list(type=type.name, under=under)]
 
-    def _check_group(self, id: ResourceId) -> None:
+    def check_group(self, id: ResourceId) -> None:
         """The resource group must exist and stay (for a write)."""
         if id.resource_group and id.type.lower() != "microsoft.resources/resourcegroups":
             group = f"/subscriptions/{id.subscription}/resourceGroups/{id.resource_group}"
@@ -122,67 +132,29 @@ class Control:
             raise ArmError(
                 "OperationNotAllowed", f"'{type.name}' is made by its parent and cannot be written.", status=405
             )
+        write = Write(id, body, principal, patch, if_match, if_none_match, correlation_id, managed_by, private)
         for _ in range(8):
             try:
-                return await self._put(
-                    id, type, body, principal, patch, if_match, if_none_match, correlation_id, managed_by, private
-                )
+                return await self._put(type, write)
             except _Moved:
                 continue
         raise ArmError("Conflict", f"'{id.text}' is being changed by others; try again.", status=409)
 
-    async def _put(
-        self,
-        id: ResourceId,
-        type: ResourceType[Any],
-        body: Document,
-        principal: str,
-        patch: bool,
-        if_match: str | None,
-        if_none_match: str | None,
-        correlation_id: str,
-        managed_by: str | None,
-        private: Document | None,
-    ) -> Accepted:
-        target, target_type, new_body, created = id, type, body, None
-        if type.inline:
-            target = parse_id(id.parent)
-            target_type = self.type_of(target.type)
-            parent = self._get(target.text)
-            if parent is None:
-                self._check_group(id)
-                raise conditions.parent_missing(id)
-            new_body, created = children.with_child(parent.body, id, type, body, self._schema, patch=patch)
-        existing = self._get(target.text)
-        if patch and existing is None:
-            self._check_group(id)
-            raise not_found(id.text)
-        conditions.check_etag(existing, if_match, if_none_match if not type.inline else None)
-        self._check_place(target, target_type)
-        if existing and existing.deleting:
-            raise ArmError(
-                "Conflict", f"'{target.text}' is being deleted; wait for that to end and try again.", status=409
-            )
-        new_body = documents.incoming(new_body, existing, patch=patch and not type.inline)
-        # What one resource makes of others is held to their schemas by tests; a child has been, by its own.
-        if target_type.schema and managed_by is None and not type.inline:
-            self._schema(target_type.schema, new_body)
-        if target_type.located:
-            conditions.place(new_body, existing)
-        admission = Admission(
-            target, new_body, existing, principal, AsyncReader(self.store), dict(private or {}), managed_by
-        )
-        await target_type.admit(admission)
+    async def predict(self, id: ResourceId, body: Document, *, principal: str) -> Document:
+        """The document that a PUT would lead to, as far as can be said without making it. Raises what that would."""
+        type = self.type_of(id.type)
+        found = await admitted(self, Write(id, body, principal))
+        resource = replace(found.existing) if found.existing else Resource(id=found.target.text, body={}, generation=0)
+        resource.body = found.admission.body
+        shown = documents.shown(self.registry, found.type, resource)
+        return inline_shown(shown, type, id) or {} if type.inline else shown
 
-        unchanged = (
-            managed_by is not None
-            and existing is not None
-            and existing.body == admission.body
-            and existing.private | admission.private == existing.private
-            and existing.provisioning_state != "Failed"
-        )
-        if unchanged and existing:
+    async def _put(self, type: ResourceType[Any], asked: Write) -> Accepted:
+        found = await admitted(self, asked)
+        target, existing, admission = found.target, found.existing, found.admission
+        if found.unchanged and existing:
             return Accepted(existing, {}, None, False)
+        self.guard("write", asked.id)
 
         def write(tx: Tx) -> tuple[Resource, Operation | None]:
             now = tx.get(target.text)
@@ -194,28 +166,28 @@ class Control:
             resource.generation += 1
             resource.etag = str(uuid.uuid4())
             resource.changed_at = time.time()
-            resource.created_by = resource.created_by or principal
-            resource.managed_by = managed_by or resource.managed_by
-            operation = self._begin(tx, resource, target_type, "PATCH" if patch else "PUT", principal, correlation_id)
+            resource.created_by = resource.created_by or asked.principal
+            resource.managed_by = asked.managed_by or resource.managed_by
+            verb = "PATCH" if asked.patch else "PUT"
+            operation = self._begin(tx, resource, found.type, verb, asked.principal, asked.correlation_id)
             resource.provisioning_state = "Updating" if now else "Creating"
             if operation is None:
                 resource.provisioning_state = "Succeeded"
                 resource.observed_generation = resource.generation
             resource.error = None
             tx.put(resource)
-            _log(tx, id, f"{type.name}/write", principal, correlation_id, "Accepted" if operation else "Succeeded")
+            status = "Accepted" if operation else "Succeeded"
+            log_activity(tx, asked.id, f"{type.name}/write", asked.principal, asked.correlation_id, status)
             return resource, operation
 
         resource, operation = await self._transact(write)
         self._woken(resource, operation)
-        if created is None:
-            created = existing is None
-        if managed_by is not None:  # Nobody looks at it.
-            return Accepted(resource, {}, operation, created)
-        shown = documents.shown(self.registry, target_type, resource)
+        if asked.managed_by is not None:  # Nobody looks at it.
+            return Accepted(resource, {}, operation, found.created)
+        shown = documents.shown(self.registry, found.type, resource)
         if type.inline:
-            shown = inline_shown(shown, type, id) or {}
-        return Accepted(resource, shown, operation, created)
+            shown = inline_shown(shown, type, asked.id) or {}
+        return Accepted(resource, shown, operation, found.created)
 
     async def delete(
         self,
@@ -228,6 +200,8 @@ class Control:
     ) -> Operation | None:
         """Ask for a resource to go. None: it was not there."""
         type = self.type_of(id.type)
+        if not internal:
+            self.guard("delete", id)
         if type.inline:
             return await self._delete_inline(id, type, principal, if_match, correlation_id)
         existing = self._get(id.text)
@@ -252,7 +226,9 @@ class Control:
             resource.etag = str(uuid.uuid4())
             resource.provisioning_state = "Deleting"
             operation = self._begin(tx, resource, type, "DELETE", principal, correlation_id)
-            _log(tx, id, f"{type.name}/delete", principal, correlation_id, "Accepted" if operation else "Succeeded")
+            log_activity(
+                tx, id, f"{type.name}/delete", principal, correlation_id, "Accepted" if operation else "Succeeded"
+            )
             if operation is None:
                 tx.delete(id.text)
             else:
@@ -301,19 +277,23 @@ class Control:
         stored_at = id.parent if type.inline else id.text
         resource = self._get(stored_at)
         if resource is None:
-            self._check_group(id)
-            raise not_found(id.text)
+            self.check_group(id)
+            if not declared.absent:
+                raise not_found(id.text)
+            resource = Resource(id=id.text, body={}, generation=0)
+        if not declared.absent:
+            self.guard("action", id)
         if declared.change is None and not declared.lro:
             assert declared.run
             call = Call(id, resource, body, query, principal, self.loop.context(resource, principal))
             return Acted(await declared.run(call), None)
 
         def note(tx: Tx) -> tuple[Resource, Operation]:
-            now = tx.get(stored_at)
+            now = tx.get(stored_at) or (resource if declared.absent else None)
             if now is None:
                 raise not_found(id.text)
             if declared.change is None:
-                operation = _operation(id.text, declared.name, principal, correlation_id, now)
+                operation = new_operation(id.text, declared.name, principal, correlation_id, now)
                 operation.input = body
                 tx.put_operation(operation)
             else:
@@ -325,7 +305,7 @@ class Control:
                 assert begun is not None
                 operation = begun
                 tx.put(now)
-            _log(tx, id, declared.permission, principal, correlation_id, "Accepted")
+            log_activity(tx, id, declared.permission, principal, correlation_id, "Accepted")
             return now, operation
 
         changed, operation = await self._transact(note)
@@ -353,7 +333,7 @@ class Control:
             before.ended_at = time.time()
             before.error = {"code": "Canceled", "message": f"Superseded by a later {action}.", "target": resource.id}
             tx.put_operation(before)
-        operation = _operation(resource.id, action, principal, correlation_id, resource)
+        operation = new_operation(resource.id, action, principal, correlation_id, resource)
         resource.operation = operation.id
         tx.put_operation(operation)
         return operation
@@ -363,7 +343,7 @@ class Control:
         if operation is not None:
             self.loop.wake(resource.key)
 
-    def _check_place(self, id: ResourceId, type: ResourceType[Any]) -> None:
+    def check_place(self, id: ResourceId, type: ResourceType[Any]) -> None:
         if id.resource_group and type.name != "Microsoft.Resources/resourceGroups":
             group = self._get(group_id(id.subscription or "", id.resource_group))
             if group is None:
@@ -382,44 +362,3 @@ class Control:
 
 class _Moved(Exception):
     """The row changed between admission and commit: look again."""
-
-
-class AsyncReader:
-    """The store's reads, in the shape admissions and reconcilers expect."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def get(self, resource_id: str) -> Resource | None:
-        return self._store.get(resource_id)
-
-    async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]:
-        return self._store.list(type=type, under=under)
-
-
-def _operation(resource_id: str, action: str, principal: str, correlation_id: str, resource: Resource) -> Operation:
-    span = trace.new_span(f"{action} {resource.rid.type}/{resource.rid.name}", "operation", resource=resource.id)
-    trace.begin(span)
-    return Operation(
-        id=str(uuid.uuid4()),
-        resource_id=resource_id,
-        action=action,
-        principal=principal,
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_span_id=span.parent_id,
-        correlation_id=correlation_id or str(uuid.uuid4()),
-        location=str(resource.body.get("location", "")),
-    )
-
-
-def _log(tx: Tx, id: ResourceId, action: str, principal: str, correlation_id: str, status: str) -> None:
-    tx.add_activity(
-        {
-            "resourceId": id.text,
-            "operationName": action,
-            "caller": principal,
-            "correlationId": correlation_id,
-            "status": status,
-        }
-    )

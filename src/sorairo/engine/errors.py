@@ -46,6 +46,10 @@ class ArmError(Exception):
         )
 
 
+class Canceled(ArmError):
+    """What was asked for was taken back while it was under way: the operation ends `Canceled`, not `Failed`."""
+
+
 class Retry(Exception):
     """Not yet: look again after `after` seconds. `reason` is shown while the operation is in progress."""
 

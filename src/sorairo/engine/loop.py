@@ -12,6 +12,7 @@ import dataclasses
 import time
 import uuid
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,10 +20,11 @@ import structlog
 from sorairo.engine import trace
 from sorairo.engine.claims import Runs
 from sorairo.engine.context import LoopContext
-from sorairo.engine.errors import ArmError, Retry
+from sorairo.engine.errors import ArmError, Canceled, Retry
 from sorairo.engine.ids import parse_id
+from sorairo.engine.operations import log_end
 from sorairo.engine.steps import crash_from_environment, run_plan
-from sorairo.engine.types import Call, Document, Operation, Resource, ResourceType, Step
+from sorairo.engine.types import Call, Document, Operation, OperationStatus, Resource, ResourceType, Step
 from sorairo.store import Tx
 
 if TYPE_CHECKING:
@@ -89,16 +91,23 @@ class Loop:
             self._moved[key].set()
 
     async def wait_change(self, key: str, seconds: float) -> None:
+        await self.wait_any((key,), seconds)
+
+    async def wait_any(self, keys: Iterable[str], seconds: float) -> None:
+        """Until one of the resources is written, or the time is over."""
+        keys = tuple(keys)
         event = asyncio.Event()
-        self._watchers[key].add(event)
+        for key in keys:
+            self._watchers[key].add(event)
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await event.wait()
         finally:
-            self._watchers[key].discard(event)
-            if not self._watchers[key]:
-                del self._watchers[key]
+            for key in keys:
+                self._watchers[key].discard(event)
+                if not self._watchers[key]:
+                    del self._watchers[key]
 
     def context(self, resource: Resource, principal: str = "") -> LoopContext:
         return LoopContext(self._control, resource, principal)
@@ -198,6 +207,8 @@ class Loop:
     ) -> None:
         """The one place that sets a provisioning state that lasts."""
 
+        outcome: OperationStatus = "Canceled" if isinstance(error, Canceled) else "Failed" if error else "Succeeded"
+
         def write(tx: Tx) -> Operation | None:
             now = tx.get(resource.id)
             if now is None or now.generation != resource.generation:
@@ -223,11 +234,12 @@ class Loop:
                     new.etag = str(uuid.uuid4())
                     tx.put(new)
             if operation:
-                operation.status = "Failed" if error else "Succeeded"
+                operation.status = outcome
                 operation.error = error.body() if error else None
                 operation.ended_at = time.time()
                 operation.message = ""
                 tx.put_operation(operation)
+                log_end(tx, operation, type)
             return operation
 
         operation = await self._store.transact(write)
@@ -280,11 +292,14 @@ class Loop:
         action = next(a for a in type.actions if a.name == operation.action)
         resource = self._store.get(rid.parent if type.inline else rid.text)
         try:
+            if resource is None and action.absent:
+                resource = Resource(id=rid.text, body={}, generation=0)
             if resource is None:
                 raise ArmError("ResourceNotFound", f"'{rid}' is gone.", status=404)
             assert action.run
             with trace.span(action.name, "step", trace_id=operation.trace_id, parent_id=operation.span_id):
-                call = Call(rid, resource, operation.input or {}, {}, operation.principal, self.context(resource))
+                ctx = self.context(resource)
+                call = Call(rid, resource, operation.input or {}, {}, operation.principal, ctx, operation.id)
                 operation.result = await action.run(call)
             operation.status = "Succeeded"
         except ArmError as e:
@@ -297,7 +312,12 @@ class Loop:
             operation.error = {"code": "InternalExecutionError", "message": str(e)}
         operation.input = None
         operation.ended_at = time.time()
-        await self._store.transact(lambda tx: tx.put_operation(operation))
+
+        def write(tx: Tx) -> None:
+            tx.put_operation(operation)
+            log_end(tx, operation, type)
+
+        await self._store.transact(write)
         _end_span(operation)
 
     async def _interrupted(self, operation: Operation) -> None:

@@ -19,6 +19,8 @@ ProvisioningState = Literal["Creating", "Updating", "Deleting", "Succeeded", "Fa
 OperationStatus = Literal["InProgress", "Succeeded", "Failed", "Canceled"]
 Schema = Callable[[str, Document], None]
 """Holds a body to a named schema, dropping in place what clients cannot set; raises ArmError."""
+Guard = Callable[[str, ResourceId], None]
+"""`write`, `delete` or `action` on a resource: raises ArmError when a lock forbids it."""
 TERMINAL: frozenset[str] = frozenset({"Succeeded", "Failed", "Canceled"})
 
 
@@ -132,6 +134,10 @@ class Context(Protocol):
         Raises the ArmError it failed with, or Retry when the time is over."""
         ...
 
+    async def watch(self, *resource_ids: str, timeout: float) -> None:
+        """Until one of them is written, or `timeout` seconds are over."""
+        ...
+
     async def save(
         self, resource: Resource, *, status: Document | None = None, private: Document | None = None
     ) -> None:
@@ -194,6 +200,8 @@ class Admission:
     private: Document = field(default_factory=dict)
     """Where write-only properties (secrets) go: taken out of `body`, merged into the resource's `private`."""
     managed_by: str | None = None
+    correlation_id: str = ""
+    """Joins what one request of a client led to."""
 
 
 class Reader(Protocol):
@@ -213,6 +221,8 @@ class Call:
     query: Mapping[str, str]
     principal: str
     ctx: Context
+    operation: str = ""
+    """Id of the operation, of an action that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +242,10 @@ class Action:
     results: str = ""
     """Where the result is found, `{id}/{results}/{operation}`, for clients that read the id out of `Location`
     (az aks command invoke: `commandResults`). The result needs a `properties.provisioningState`."""
+    absent: bool = False
+    """Changes nothing, and is answered where there is no such resource too: it is about one that might be made."""
+    empty: int = 200
+    """Status of an answer at once that has no body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,8 @@ async def act(x: Exchange) -> Answer:
         correlation_id=x.correlation_id,
     )
     if acted.operation is None:
-        return Answer(200, acted.result)
+        declared = next(a for a in _type(x).actions if a.name.lower() == x.target.params["action"].lower())
+        return Answer(declared.empty if acted.result is None else 200, acted.result)
     results = next((a.results for a in _type(x).actions if a.name == acted.operation.action), "")
     return Answer(202, None, lro.headers(x, acted.operation, location=True, results=results))
 
