@@ -64,6 +64,8 @@ class CloudController:
         self._sync = Synchronizer(config, arm, self._kube, Members(config, arm, lambda: self._nodes.objects))
         self._due: dict[str, Object | None] = {}
         """By key; with a Service that went without our having let it go, as it was last."""
+        self._regardless: set[str] = set()
+        """Of those due: to be looked at though they themselves have not changed."""
         self._failing: dict[str, _Failing] = {}
         self._done: dict[str, _Done] = {}
         self._wake = asyncio.Event()
@@ -98,7 +100,7 @@ class CloudController:
             for name, service in self._services.objects.items():
                 if wanted(service) and held(service):
                     self._due[name] = None
-                    self._done.pop(name, None)
+                    self._regardless.add(name)
                     self._wake.set()
                     if _floating(service):
                         break
@@ -127,12 +129,13 @@ class CloudController:
             self._wake.clear()
             now = time.monotonic()
             due, self._due = self._due, {}
+            regardless, self._regardless = self._regardless, set()
             due |= {key: None for key, failing in self._failing.items() if failing.at <= now}
-            await self._pass({k: v for k, v in due.items() if v is not None or self._still_due(k)})
+            await self._pass({k: v for k, v in due.items() if v is not None or self._still_due(k, k in regardless)})
 
-    def _still_due(self, key: str) -> bool:
+    def _still_due(self, key: str, regardless: bool) -> bool:
         service = self._services.objects.get(key)
-        return service is not None and (self._is_due(service) or key in self._failing)
+        return service is not None and (regardless or key in self._failing or self._is_due(service))
 
     async def _something_due(self) -> None:
         while not self._due:
@@ -196,9 +199,11 @@ class CloudController:
         return cause
 
     def _in_line(self, service: Object) -> bool:
-        """It was so before this process began, or nobody but us changed: nothing to tell."""
-        done = self._done.get(key_of(service))
-        return wanted(service) and held(service) and bool(kube.addresses(service)) and done is None
+        """It was so before this process began, or is looked at for others' sake: nothing to tell if nothing changes."""
+        key = key_of(service)
+        if not wanted(service) or not held(service) or not kube.addresses(service) or key in self._failing:
+            return False
+        return key not in self._done or not self._is_due(service)
 
     def _begin(self, service: Object) -> None:
         if not wanted(service):

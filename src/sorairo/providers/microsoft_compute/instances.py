@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sorairo.drivers.protocols import Machine, Machines, MachineState, digest
-from sorairo.engine.errors import ArmError, Retry
+from sorairo.engine.documents import copied
+from sorairo.engine.errors import ArmError, Retry, not_found, not_implemented
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Action, Admission, Call, Context, Document, Resource, ResourceType, Step
 from sorairo.providers.microsoft_compute import cloud_config
@@ -26,9 +27,49 @@ def nic_id(instance: Resource) -> str:
 
 
 async def admit(admission: Admission) -> None:
+    if admission.managed_by is None:
+        _update(admission)
     for secret in ("customData",):
         if (value := admission.body["properties"].get("osProfile", {}).pop(secret, None)) is not None:
             admission.private[secret] = value
+
+
+JOINED = "loadBalancerBackendAddressPools"
+
+
+def _update(admission: Admission) -> None:
+    """A client's PUT changes what can be changed of an instance, and leaves out what it likes: its tags, and the
+    backend pools that its IP configurations are in.
+
+    https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-set-vms/update"""
+    existing = admission.existing
+    if existing is None:
+        raise not_found(admission.id.text)
+    wanted, body = admission.body, copied(existing.body)
+    if (wanted["properties"].get("storageProfile") or {}).get("dataDisks"):
+        raise not_implemented("disks of scale set instances")
+    if "tags" in wanted:
+        body["tags"] = wanted["tags"]
+    given = _ip_configurations(wanted)
+    for key, ip in _ip_configurations(body).items():
+        if key in given and JOINED in given[key]["properties"]:
+            ip["properties"][JOINED] = given[key]["properties"][JOINED]
+    admission.body = body
+
+
+def _ip_configurations(body: Document) -> dict[tuple[str, str], Document]:
+    """By the names of the NIC's configuration and their own."""
+    profile = body["properties"].get("networkProfileConfiguration") or {}
+    return {
+        (nic["name"].lower(), ip["name"].lower()): ip
+        for nic in profile.get("networkInterfaceConfigurations") or []
+        for ip in nic["properties"].get("ipConfigurations") or []
+    }
+
+
+def _pools(ips: list[Document]) -> list[tuple[str, set[str]]]:
+    """Which pools each IP configuration is in, by name."""
+    return [(ip["name"], {p["id"].lower() for p in ip["properties"].get(JOINED) or []}) for ip in ips]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +78,13 @@ class Actual:
     machine: MachineState | None
     desired: Machine | None
     """None until the NIC has its addresses."""
+
+    def nic_right(self, resource: Resource) -> bool:
+        nic = self.nic
+        if nic is None or not nic.settled or nic.error or self.desired is None:
+            return False
+        wanted = resource.properties["networkProfileConfiguration"]["networkInterfaceConfigurations"][0]
+        return _pools(nic.properties["ipConfigurations"]) == _pools(wanted["properties"]["ipConfigurations"])
 
 
 class InstanceReconciler:
@@ -54,15 +102,14 @@ class InstanceReconciler:
             if actual.nic:
                 plan.append(Step("delete nic", self.delete_nic, needs=tuple(s.name for s in plan)))
             return plan
-        nic, machine = actual.nic, actual.machine
-        right = nic is not None and nic.settled and not nic.error and actual.desired is not None
-        plan = [] if right else [Step("nic", self.nic)]
+        machine = actual.machine
+        plan = [] if actual.nic_right(resource) else [Step("nic", self.nic)]
         needs = tuple(s.name for s in plan)
         if resource.private.get("deallocated"):
             running = machine and any(p.running for p in machine.processes)
             return [*plan, Step("stop machine", self.stop)] if running else plan
         up = machine is not None and all(p.running for p in machine.processes)
-        if right and up and actual.desired and machine and machine.digest == digest(actual.desired):
+        if up and actual.desired and machine and machine.digest == digest(actual.desired):
             return plan
         return [*plan, Step("machine", self.ensure, (host_name(resource.id),), needs)]
 
@@ -221,7 +268,6 @@ def instances(reconciler: InstanceReconciler) -> ResourceType[Actual]:
         admit=admit,
         render=_render,
         tracked=False,
-        writable=False,
         actions=(
             Action("runCommand", f"{INSTANCE}/runCommand/action", run=reconciler.run_command, lro=True),
             Action(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sorairo.engine.documents import copied
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.steps import together
 from sorairo.engine.types import Admission, Context, Document, Resource, ResourceType, Step
@@ -30,6 +31,10 @@ async def admit(admission: Admission) -> None:
         )
     sku.setdefault("tier", "Standard")
     profile = properties.setdefault("virtualMachineProfile", {})
+    if admission.existing and admission.managed_by is None:
+        # What a client leaves out of an existing one stays: cloud controllers send the network's part alone.
+        for key, value in admission.existing.properties.get("virtualMachineProfile", {}).items():
+            profile.setdefault(key, copied(value))
     os_profile = profile.setdefault("osProfile", {})
     for secret in ("customData", "adminPassword"):
         if (value := os_profile.pop(secret, None)) is not None:
