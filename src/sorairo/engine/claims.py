@@ -48,8 +48,9 @@ class Runs:
     def free(self, within: Run, count: int, *, blocks: bool = False) -> list[Run]:
         """`count` free numbers, in order, or fewer when there are not as many.
 
-        In one run where one is long enough, the first; with `blocks`, one that begins at a multiple of a power of two
-        and ends before the next, as a network prefix does. Otherwise the lowest ones there are.
+        In one run where one is long enough, the first. With `blocks`, the first free block that holds them, of a power
+        of two and beginning at a multiple of it, as a network prefix does: more than `count`, so that what is taken
+        stays unbroken. Otherwise the lowest ones there are.
         """
         if count <= 0:
             return []
@@ -58,7 +59,7 @@ class Runs:
         whole: int | None = None
         for first, last in self.gaps(within):
             if blocks and (start := -(-first // size) * size) + size - 1 <= last:
-                return [(start, start + count - 1)]
+                return [(start, start + size - 1)]
             if whole is None and last - first + 1 >= count:
                 whole = first
                 if not blocks:
