@@ -3,8 +3,8 @@
 An API server with an empty etcd makes some 150 roles, bindings, priorities and registrations, one after the other, each
 waiting for the disk; then the controller manager makes an account for each of its controllers. That is half of the time
 until a cluster stands. `seeds/VERSION.json` has these objects as that version makes them (`tools/seeds.py` reads them
-off a cluster); with an identity and a date of their own they are put where the API server looks. It finds nothing to make,
-and says so after its own check, which would mend what is not as it should be.
+off a cluster); with an identity and a date of their own they are put where the API server looks. It finds nothing to
+make, and says so after its own check, which would mend what is not as it should be.
 """
 
 from __future__ import annotations
