@@ -26,14 +26,13 @@ class Cluster:
     node_ip: str = "10.90.0.2"
     pods: str = "10.91.0.0/24"
     restrict_oom_score_adj: bool = True
-    cgroup_v1: bool = True
 
     @property
     def url(self) -> str:
         return f"https://{self.api}:{self.port}"
 
 
-def etcd(kubernetes: Cluster) -> tuple[str, ...]:
+def etcd(cluster: Cluster) -> tuple[str, ...]:
     client = f"unix://{ETCD_SOCKET}"
     peer = "http://127.0.0.1:2380"
     return (
@@ -150,7 +149,6 @@ disabled_plugins = [
 [plugins.'io.containerd.cri.v1.runtime']
   # Without CAP_SYS_RESOURCE nobody may lower an oom_score_adj, and runc fails trying.
   restrict_oom_score_adj = {restrict}
-  enable_cdi = false
 [plugins.'io.containerd.cri.v1.runtime'.cni]
   bin_dirs = ["/opt/sorairo/cni"]
   conf_dir = "/etc/cni/net.d"
@@ -208,6 +206,8 @@ def kubelet_config(cluster: Cluster) -> str:
             "maxPods": 110,
             "readOnlyPort": 0,
             "enableServer": True,
+            # As above: who may not lower it had better not try.
+            "oomScoreAdj": 0 if cluster.restrict_oom_score_adj else -999,
         }
     )
 
@@ -224,6 +224,7 @@ def kube_proxy_config(cluster: Cluster) -> str:
             "clientConnection": {"kubeconfig": "/etc/kubernetes/kube-proxy.conf"},
             "hostnameOverride": cluster.node,
             "mode": "nftables",
+            "oomScoreAdj": 0 if cluster.restrict_oom_score_adj else -999,
             "clusterCIDR": cluster.pods,
             # The table's size is one for the whole host: not a node's to set.
             "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},

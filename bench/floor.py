@@ -34,8 +34,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pki import Authority, kubeconfig, pem, private
 from seed import learn, namespaces, seed
 
-from sorairo.drivers.linux import cgroups
 from sorairo.drivers.linux.machines import NAMESPACES, LinuxMachines
+from sorairo.drivers.linux.probe import probe
 from sorairo.drivers.protocols import File, Machine, Service
 
 HOST_LINK = ("198.18.255.1", "198.18.255.2")
@@ -212,7 +212,7 @@ def networks(cluster: flags.Cluster) -> Iterator[None]:
 
 
 async def run(options: argparse.Namespace) -> tuple[dict[str, float], dict[str, int]]:
-    cluster = flags.Cluster(cgroup_v1=cgroups.version() == 1)
+    cluster = flags.Cluster(restrict_oom_score_adj=probe().restrict_oom_score_adj)
     state = Path(tempfile.mkdtemp(prefix="floor-", dir=options.state))
     folders = {**engine(), **({"kubernetes": Path(options.kubernetes)} if options.kubernetes else {})}
     machines = LinuxMachines(state, folders, {path.stem: path for path in sorairo_images.IMAGES.glob("*.tar")})

@@ -121,7 +121,7 @@ async def test_its_data_outlives_a_stop_and_its_runtime_files_do_not(machines: L
     boot = await sh(machines, "cat /proc/sys/kernel/random/boot_id")
     await machines.stop_machine("n1")
     await machines.ensure_machine(N)
-    assert await sh(machines, "cat /var/lib/data; ls /run") == "kept\nsv"
+    assert await sh(machines, "cat /var/lib/data; ls /run") == "kept\nsv\nwhole"
     assert await sh(machines, "cat /proc/sys/kernel/random/boot_id") != boot
 
 

@@ -176,9 +176,9 @@ class NodeRoot:
             ("tmpfs", f"{root}/dev/shm", "tmpfs", "mode=1777,X-mount.mkdir"),
             ("mqueue", f"{root}/dev/mqueue", "mqueue", "X-mount.mkdir"),
             # The kernel lets a pod with a user namespace of its own mount /proc and /sys only while its node has them
-            # somewhere whole, with nothing laid over.
-            ("proc", f"{root}/dev/.whole/proc", "proc", "X-mount.mkdir"),
-            ("sysfs", f"{root}/dev/.whole/sys", "sysfs", "X-mount.mkdir"),
+            # somewhere whole, with nothing laid over. (Not below /dev: containerd walks that for privileged pods.)
+            ("proc", f"{root}/run/whole/proc", "proc", "X-mount.mkdir"),
+            ("sysfs", f"{root}/run/whole/sys", "sysfs", "X-mount.mkdir"),
             ("proc", f"{root}/proc", "proc", "nosuid,nodev,noexec"),
             ("sysfs", f"{root}/sys", "sysfs", "nosuid,nodev,noexec"),
             *self._fake_mounts(root),
