@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -12,8 +13,6 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from sorairo.state import State
 
@@ -151,13 +150,13 @@ def test_problems_are_json_for_scripts(state: Path) -> None:
     assert json.loads(refused.stdout)["error"]["next"] == "start it with: sorairo up"
 
 
-@pytest.mark.slow
-def test_a_start_takes_less_than_two_seconds(state: Path, up: dict[str, Any]) -> None:
-    took = []
-    for _ in range(5):
-        sorairo(state, "down", "--keep-state")
-        began = time.monotonic()
-        sorairo(state, "up")
-        took.append(time.monotonic() - began)
-    print(f"up: {sorted(took)[2]:.2f} s")
-    assert sorted(took)[2] < 4, "twice the goal: this machine may be busy"
+def test_a_start_costs_less_than_three_seconds_of_one_core(state: Path, up: dict[str, Any]) -> None:
+    """Work, not time, which depends on what else runs: `bench/up.py` takes the time."""
+    sorairo(state, "down", "--keep-state")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    pid = answer(state, "up")["pid"]
+    own = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+    daemon = ticks / os.sysconf("SC_CLK_TCK")
+    print(f"up: {own:.2f} s, daemon: {daemon:.2f} s")
+    assert own + daemon < 3
