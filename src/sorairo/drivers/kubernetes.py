@@ -121,6 +121,15 @@ class KubernetesApi:
         finally:
             stop.set()
 
+    async def merge(self, access: Access, path: str, patch: Object) -> bool:
+        """Merge patch (RFC 7396). False: it has changed since the `resourceVersion` in the patch was read."""
+        headers = {"Content-Type": "application/merge-patch+json"}
+        response = await self.request(access, "PATCH", path, content=json.dumps(patch), headers=headers)
+        if response.status_code == 409:
+            return False
+        _checked(response)
+        return True
+
     async def delete(self, access: Access, path: str) -> None:
         response = await self.request(access, "DELETE", path)
         if response.status_code != 404:

@@ -43,7 +43,8 @@ class Service:
     rotated log.
 
     A program of the engine is called by the path it has in a node, `/opt/sorairo/<folder>/<program>`, with
-    either isolation; also where it is an argument by itself. It starts in `/` of a node, else in `Machines.root(id)`, so that relative paths name `files`.
+    either isolation, also where it is an argument by itself. A service starts in `/` of a node, else in
+    `Machines.root(id)`, so that relative paths name `files`.
     """
 
     name: str

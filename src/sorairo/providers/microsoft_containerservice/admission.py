@@ -5,21 +5,17 @@ https://learn.microsoft.com/rest/api/aks/managed-clusters/create-or-update
 
 from __future__ import annotations
 
-import copy
 import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from sorairo.engine.errors import ArmError, not_implemented
-from sorairo.engine.ids import ResourceId, parse_id
-from sorairo.engine.types import Admission, Document, Reader
-from sorairo.providers.microsoft_containerservice import names, versions
+from sorairo.engine.types import Admission, Document
+from sorairo.providers.microsoft_containerservice import agent_pools, names, unbuilt, versions
 from sorairo.providers.principals import Principals
 
-POOL_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 CLUSTER_NAME = re.compile(r"[a-zA-Z0-9]([-_a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
-DEFAULT_SIZE = "Standard_D2s_v3"
 CLUSTER = "Microsoft.ContainerService/managedClusters"
 
 
@@ -50,6 +46,7 @@ class ClusterAdmission:
         body, properties = admission.body, admission.body["properties"]
         old = admission.existing
         self._busy(admission)
+        unbuilt.refuse(admission.body)
         if not CLUSTER_NAME.fullmatch(admission.id.name):
             raise ArmError(
                 "InvalidParameter",
@@ -74,7 +71,7 @@ class ClusterAdmission:
         self._identity(admission)
         self._unchangeable(admission)
         await self._network(admission)
-        await self._pools(admission, version)
+        await agent_pools.admit(admission, version, self._sizes)
         await self._group(admission)
         await self._memory(admission)
 
@@ -185,117 +182,8 @@ class ClusterAdmission:
         found = []
         for pool in names.pools(admission.body):
             if subnet_id := pool.get("vnetSubnetID"):
-                found.append(await subnet_prefix(admission.reader, subnet_id))
+                found.append(await agent_pools.subnet_prefix(admission.reader, subnet_id))
         return found or [ipaddress.IPv4Network("10.224.0.0/16")]
-
-    async def _pools(self, admission: Admission, version: str) -> None:
-        properties = admission.body["properties"]
-        given = properties.get("agentPoolProfiles") or []
-        if not given:
-            raise ArmError(
-                "InvalidParameter", "agentPoolProfiles must hold at least one pool.", target="agentPoolProfiles"
-            )
-        old = {p["name"]: p for p in names.pools(admission.existing)} if admission.existing else {}
-        seen = set()
-        for pool in given:
-            name = str(pool.get("name", ""))
-            if not POOL_NAME.fullmatch(name):
-                raise ArmError(
-                    "InvalidParameter",
-                    f"The value of parameter agentPoolProfile.name is invalid: '{name}' must be 1 to 12 lower-case "
-                    "letters and digits, beginning with a letter.",
-                    target="agentPoolProfile.name",
-                )
-            if name in seen:
-                raise ArmError("InvalidParameter", f"There are two agent pools '{name}'.", target="agentPoolProfiles")
-            seen.add(name)
-            self._pool(admission.body["location"], pool, old.get(name), version)
-        if not any(p["mode"] == "System" and p["count"] > 0 for p in given):
-            raise ArmError(
-                "OperationNotAllowed" if admission.existing else "InvalidParameter",
-                "There has to be at least one System agent pool with at least one node: https://aka.ms/aks/system-pool",
-                target="agentPoolProfiles",
-            )
-        await self._subnet_room(admission)
-
-    def _pool(self, location: str, pool: Document, old: Document | None, version: str) -> None:
-        for key in ("provisioningState", "powerState", "nodeImageVersion", "eTag"):
-            pool.pop(key, None)
-        for key, value in (old or {}).items():
-            pool.setdefault(key, copy.deepcopy(value))
-        defaults: dict[str, Any] = {
-            "count": 1, "mode": "User", "osType": "Linux", "osSKU": "Ubuntu", "type": "VirtualMachineScaleSets",
-            "maxPods": 30, "enableAutoScaling": False, "enableNodePublicIP": False, "osDiskSizeGB": 128,
-            "osDiskType": "Managed", "kubeletDiskType": "OS", "scaleDownMode": "Delete",
-            "upgradeSettings": {"maxSurge": "10%"},
-        }  # fmt: skip
-        for key, value in defaults.items():
-            if pool.get(key) in (None, ""):
-                pool[key] = value
-        pool["vmSize"] = pool.get("vmSize") or DEFAULT_SIZE
-        if pool["vmSize"].lower() not in self._sizes:
-            raise ArmError(
-                "BadRequest",
-                f"The VM size of {pool['vmSize']} is not allowed in your subscription in location '{location}'. "
-                "`az vm list-sizes` lists those that are. For more details, please visit "
-                "https://aka.ms/cpu-quota",
-                target="agentPoolProfile.vmSize",
-            )
-        if old and old["vmSize"].lower() != pool["vmSize"].lower():
-            raise ArmError(
-                "PropertyChangeNotAllowed",
-                "Changing property 'properties.vmSize' is not allowed.",
-                target="properties.vmSize",
-            )
-        if self._sizes[pool["vmSize"].lower()][0] < 2 and pool["mode"] == "System":
-            raise ArmError(
-                "SystemPoolSkuTooLow",
-                f"The VM SKU chosen for this system pool '{pool['vmSize']}' does not have enough CPUs: at least 2.",
-                target="agentPoolProfile.vmSize",
-            )
-        if str(pool["osType"]).lower() != "linux":
-            raise not_implemented(f"osType '{pool['osType']}'")
-        if pool["enableAutoScaling"]:
-            raise not_implemented("the cluster autoscaler (enableAutoScaling)")
-        if not isinstance(pool["count"], int) or not 0 <= pool["count"] <= 1000:
-            raise ArmError(
-                "InvalidParameter",
-                f"The value of parameter agentPoolProfile.count is invalid: {pool['count']} is not 0 to 1000.",
-                target="agentPoolProfile.count",
-            )
-        if not 10 <= int(pool["maxPods"]) <= 250:
-            raise ArmError(
-                "InvalidParameter",
-                f"The value of parameter agentPoolProfile.maxPods is invalid: {pool['maxPods']} is not 10 to 250.",
-                target="agentPoolProfile.maxPods",
-            )
-        for taint in pool.get("nodeTaints") or []:
-            if not re.fullmatch(r"[^=:]+(=[^=:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)", taint):
-                raise ArmError(
-                    "InvalidParameter",
-                    f"Taint '{taint}' is invalid: it must be key=value:NoSchedule, PreferNoSchedule or NoExecute.",
-                    target="agentPoolProfile.nodeTaints",
-                )
-        asked = str(pool.get("orchestratorVersion") or "")
-        pool["currentOrchestratorVersion"] = versions.resolve(asked, location) if asked else version
-        pool["orchestratorVersion"] = asked or ".".join(version.split(".")[:2])
-
-    async def _subnet_room(self, admission: Admission) -> None:
-        """Every node takes its own address and one for each pod it may run."""
-        need: dict[str, int] = {}
-        for pool in names.pools(admission.body):
-            if subnet_id := pool.get("vnetSubnetID"):
-                need[subnet_id] = need.get(subnet_id, 0) + pool["count"] * (1 + pool["maxPods"])
-        for subnet_id, count in need.items():
-            prefix = await subnet_prefix(admission.reader, subnet_id)
-            if prefix.num_addresses - 5 < count:
-                raise ArmError(
-                    "InsufficientSubnetSize",
-                    f"Pre-allocated IPs {count} exceeds IPs available {prefix.num_addresses - 5} in Subnet Cidr "
-                    f"{prefix}, Subnet Name {parse_id(subnet_id).name}. With Azure CNI they are "
-                    "(maxPods + 1) for each node: http://aka.ms/aks/insufficientsubnetsize",
-                    target="networkProfile.serviceCIDR",
-                )
 
     async def _group(self, admission: Admission) -> None:
         """The node resource group is the cluster's own: nobody else's, and not there before it."""
@@ -339,21 +227,3 @@ def _cidr(text: Any, target: str) -> ipaddress.IPv4Network:
         return ipaddress.IPv4Network(text)
     except ValueError as e:
         raise ArmError("InvalidCidr", f"'{text}' is not a valid CIDR: {e}.", target=target) from None
-
-
-async def subnet_prefix(reader: Reader, subnet_id: str) -> ipaddress.IPv4Network:
-    """Raises AKS's errors when the subnet is not there."""
-    try:
-        rid: ResourceId = parse_id(subnet_id)
-    except ValueError as e:
-        raise ArmError("InvalidParameter", f"vnetSubnetID: {e}", target="agentPoolProfile.vnetSubnetID") from None
-    network = await reader.get(rid.parent)
-    for subnet in network.properties.get("subnets", []) if network else []:
-        if subnet["name"].lower() == rid.name.lower():
-            properties = subnet["properties"]
-            return ipaddress.IPv4Network(properties.get("addressPrefix") or properties["addressPrefixes"][0])
-    raise ArmError(
-        "VnetSubnetNotFound" if network else "VirtualNetworkNotFound",
-        f"The subnet '{subnet_id}' is not found. Create it first, with `az network vnet subnet create`.",
-        target="agentPoolProfile.vnetSubnetID",
-    )

@@ -100,6 +100,7 @@ def _taint(text: str) -> Document:
 def node_labels(cluster: Resource, pool: Document) -> dict[str, str]:
     """https://learn.microsoft.com/azure/aks/use-labels#reserved-system-labels"""
     location = cluster.body["location"]
+    zone = f"{location}-{{{{ ds.meta_data.zone }}}}" if pool.get("availabilityZones") else ""
     return {
         "agentpool": pool["name"],
         "kubernetes.azure.com/agentpool": pool["name"],
@@ -109,8 +110,8 @@ def node_labels(cluster: Resource, pool: Document) -> dict[str, str]:
         "kubernetes.azure.com/os-sku": pool["osSKU"],
         "node.kubernetes.io/instance-type": pool["vmSize"],
         "topology.kubernetes.io/region": location,
-        "topology.kubernetes.io/zone": "{{ ds.meta_data.zone }}",
-        "topology.disk.csi.azure.com/zone": "",
+        "topology.kubernetes.io/zone": zone or "0",
+        "topology.disk.csi.azure.com/zone": zone,
         **(pool.get("nodeLabels") or {}),
     }
 

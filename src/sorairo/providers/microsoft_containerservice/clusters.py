@@ -9,7 +9,7 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Action, Admission, Document, Inline, Resource, ResourceType
 from sorairo.providers.microsoft_containerservice import credentials
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER, ClusterAdmission
-from sorairo.providers.microsoft_containerservice.names import COMMAND_RESULTS, NODE_IMAGE, pools
+from sorairo.providers.microsoft_containerservice.names import COMMAND_RESULTS, NODE_IMAGE, names, pools
 from sorairo.providers.microsoft_containerservice.observe import Actual
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
 from sorairo.providers.microsoft_containerservice.run_command import Commands
@@ -25,6 +25,14 @@ def render(resource: Resource, document: Document) -> Document:
         pool["powerState"] = code
         pool["nodeImageVersion"] = NODE_IMAGE
         pool["eTag"] = resource.etag
+    profile = properties.get("networkProfile")
+    if profile is not None:
+        profile["loadBalancerProfile"] = {
+            "managedOutboundIPs": {"count": 1},
+            "backendPoolType": "nodeIPConfiguration",
+            **(profile.get("loadBalancerProfile") or {}),
+            "effectiveOutboundIPs": [{"id": names(resource).public_ip}],
+        }
     if identity := resource.private.get("identity"):
         document["identity"] = {**document.get("identity", {}), **identity}
     document.pop("etag", None)

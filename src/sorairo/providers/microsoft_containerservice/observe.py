@@ -9,7 +9,15 @@ from sorairo.drivers.kubernetes import NotReady, node_ready
 from sorairo.drivers.protocols import Leg, Machine, MachineState, digest
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource
-from sorairo.providers.microsoft_containerservice import addons, bootstrap, cloud, composition, controlplane, pki
+from sorairo.providers.microsoft_containerservice import (
+    addons,
+    bootstrap,
+    cloud,
+    composition,
+    controlplane,
+    node_settings,
+    pki,
+)
 from sorairo.providers.microsoft_containerservice.composition import Part, holds
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
 from sorairo.providers.microsoft_containerservice.names import is_command, names, pools
@@ -66,6 +74,8 @@ class Actual:
     unready: tuple[str, ...] = ()
     stray: tuple[str, ...] = ()
     """Names of Node objects whose instance has gone."""
+    unlike: tuple[str, ...] = ()
+    """Names of Node objects without their pool's labels and taints, or still with former ones."""
     commands: tuple[str, ...] = ()
     """Machines of commands that nobody waits for any more; of a cluster that is to go, of all commands."""
 
@@ -213,7 +223,14 @@ class Observer:
             "unregistered": tuple(n for n in nodes if n.name not in objects),
             "unready": tuple(n for n in sorted(expected) if not node_ready(objects.get(n, {}))),
             "stray": tuple(n for n in objects if n not in expected),
+            "unlike": tuple(n.name for n in nodes if n.name in objects and unlike(cluster, n, objects[n.name])),
         }
+
+
+def unlike(cluster: Resource, node: Node, obj: Document) -> Document | None:
+    """What to patch a Node object with, if its pool is still there."""
+    pool = next((p for p in pools(cluster) if p["name"] == node.pool), None)
+    return node_settings.patch(cluster, pool, obj) if pool else None
 
 
 def _joined(scale_set: Resource | None, balancer: str) -> list[str]:

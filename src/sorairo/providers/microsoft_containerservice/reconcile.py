@@ -12,7 +12,15 @@ from sorairo.drivers.kubernetes import Access, NotReady, node_ready
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource, Step
-from sorairo.providers.microsoft_containerservice import addons, controlplane, drain, hollow_nodes, pki, seeds
+from sorairo.providers.microsoft_containerservice import (
+    addons,
+    controlplane,
+    drain,
+    hollow_nodes,
+    node_settings,
+    pki,
+    seeds,
+)
 from sorairo.providers.microsoft_containerservice.composition import Part, laid_over
 from sorairo.providers.microsoft_containerservice.names import fqdn, names, pools
 from sorairo.providers.microsoft_containerservice.observe import Actual, Node, Observer, endpoint_of
@@ -77,6 +85,8 @@ class ClusterReconciler:
             add(Step("hollow nodes", self.hollow_nodes, (), (*scale_sets, *needs("API server"))))
         if actual.unready or scale_sets or not actual.api_ready:
             add(Step("nodes", self.nodes_ready, (), (*scale_sets, *needs("API server", "hollow nodes"))))
+        if actual.unlike:
+            add(Step("node labels and taints", self.node_settings, (), needs("API server", "nodes")))
         if not actual.addons:
             add(Step("add-ons", self.addons, (), needs("API server", "nodes", "default service account")))
         return plan
@@ -110,7 +120,6 @@ class ClusterReconciler:
         return plan
 
     def status(self, resource: Resource, actual: Actual) -> Document:
-        it = names(resource)
         stopped = bool(resource.private.get("stopped"))
         name = str(resource.private.get("fqdn", ""))
         return {
@@ -121,7 +130,6 @@ class ClusterReconciler:
             "resourceUID": hashlib.sha256(resource.key.encode()).hexdigest()[:24],
             "oidcIssuerProfile": {"enabled": True, "issuerURL": f"https://{name}"},
             "identityProfile": {"kubeletidentity": resource.private.get("kubeletIdentity", {})},
-            "effectiveOutboundIPs": [{"id": it.public_ip}],
         }
 
     async def drain(self, ctx: Context, resource: Resource, node: str) -> None:
@@ -269,6 +277,13 @@ class ClusterReconciler:
         wanted = {p["name"] for p in pools(resource)}
         nodes = tuple(n for n in await self._observer._nodes(ctx, resource) if n.pool in wanted)
         await hollow_nodes.ensure(self._on.api, access(resource, endpoint), ctx, resource, nodes, self._sizes)
+
+    async def node_settings(self, ctx: Context, resource: Resource) -> None:
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        pool_of = {n.name: n.pool for n in await self._observer._nodes(ctx, resource)}
+        await node_settings.apply(self._on.api, access(resource, endpoint), resource, pool_of)
+        await ctx.save(resource, private={node_settings.FORMER: {}})
 
     async def delete_node(self, ctx: Context, resource: Resource, name: str) -> None:
         endpoint = endpoint_of(resource)

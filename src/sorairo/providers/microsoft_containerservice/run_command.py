@@ -4,9 +4,9 @@ https://learn.microsoft.com/azure/aks/access-private-cluster
 
 AKS runs it in a pod of the cluster, as a cluster administrator. Here it runs in a machine made for it alone, which goes
 when it ends, with a certificate that lasts an hour. On linux that machine is walled off as a node is (own root file
-system, process numbers and control group; a CPU and a gibibyte at most), in the control plane's network, and the command in it
-is nobody, without any capability: it sees neither the host's files nor the control plane's keys. On hollow there are
-no walls to be had: it is a process of the user that sorairo runs as.
+system, process numbers and control group; a CPU and a gibibyte at most), in the control plane's network, and the
+command in it is nobody, without any capability: it sees neither the host's files nor the control plane's keys. On
+hollow there are no walls to be had: it is a process of the user that sorairo runs as.
 """
 
 from __future__ import annotations
