@@ -32,6 +32,9 @@ class LoopContext:
     async def get(self, resource_id: str) -> Resource | None:
         return self._store.get(resource_id)
 
+    async def naming(self, id: str, *, type: str | None = None) -> list[Resource]:
+        return self._store.naming(id, type=type)
+
     async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]:
         return self._store.list(type=type, under=under)
 

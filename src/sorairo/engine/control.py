@@ -181,7 +181,7 @@ class Control:
             return resource, operation
 
         resource, operation = await self._transact(write)
-        self._woken(resource, operation)
+        self._woken(resource, operation, existing)
         if asked.managed_by is not None:  # Nobody looks at it.
             return Accepted(resource, {}, operation, found.created)
         shown = documents.shown(self.registry, found.type, resource)
@@ -238,7 +238,7 @@ class Control:
         gone, operation = await self._transact(write)
         if gone is None:
             return None
-        self._woken(gone, operation)
+        self._woken(gone, operation, existing)
         # A type without a reconciler is gone at once: an ended operation tells that it was there.
         return operation or Operation("", id.text, "DELETE", "Succeeded")
 
@@ -338,8 +338,8 @@ class Control:
         tx.put_operation(operation)
         return operation
 
-    def _woken(self, resource: Resource, operation: Operation | None) -> None:
-        self.loop.changed(resource.key)
+    def _woken(self, resource: Resource, operation: Operation | None, before: Resource | None = None) -> None:
+        self.loop.written(before, resource)
         if operation is not None:
             self.loop.wake(resource.key)
 

@@ -72,6 +72,17 @@ def parse_id(text: str) -> ResourceId:
     return ResourceId(text, "/".join([tail[0], *types]), names[-1], subscription, group, parent)
 
 
+@lru_cache(maxsize=8192)
+def lineage(text: str) -> tuple[str, ...]:
+    """An id and the ids above it, outermost first, as far as they are a provider's resources: keys, of which one is
+    stored where what it names is a part (a pool of a load balancer). Empty for what is above providers."""
+    parts = text.lower().strip("/").split("/")
+    if "providers" not in parts:
+        return ()
+    first = len(parts) - parts[::-1].index("providers")  # the provider's namespace
+    return tuple("/" + "/".join(parts[:end]) for end in range(first + 3, len(parts) + 1, 2))
+
+
 def group_id(subscription: str, group: str) -> str:
     return f"/subscriptions/{subscription}/resourceGroups/{group}"
 

@@ -25,6 +25,7 @@ from sorairo.engine.ids import parse_id
 from sorairo.engine.operations import log_end
 from sorairo.engine.steps import crash_from_environment, run_plan
 from sorairo.engine.types import Call, Document, Operation, OperationStatus, Resource, ResourceType, Step
+from sorairo.engine.watching import Watching
 from sorairo.store import Tx
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+REST = 3.0
+"""After a look that nobody asked for: how many times as long as it took until the next one."""
 ATTEMPTS = 5
 """How often an unexpected failure (a bug, the host refusing) is tried again before the operation fails."""
 
@@ -44,6 +47,10 @@ class Loop:
         self._moved: dict[str, asyncio.Event] = {}
         self._watchers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._actions: set[asyncio.Task[None]] = set()
+        self._stale: set[str] = set()
+        """To be compared with what is, though their generation is reached."""
+        self._resting: set[str] = set()
+        self._watching = Watching(control)
         self._taken: dict[str, set[str]] = {}
         self._taken_numbers: dict[str, Runs] = {}
         self._crash = crash_from_environment()
@@ -69,19 +76,27 @@ class Loop:
         tasks = [*self._workers.values(), *self._actions]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self._watching.stop(), *tasks, return_exceptions=True)
 
     def wake(self, key: str, *, drift: bool = False) -> None:
         """Look at this resource now. `drift`: even if its generation was reached, compare with what is."""
         if self._stopping:
             return
+        if drift:
+            self._stale.add(key)
         if key in self._workers:
-            self._moved[key].set()
+            if not drift or key not in self._resting:
+                self._moved[key].set()
             return
         self._moved[key] = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(self._work(key, drift), name=f"reconcile {key}")
+        task = asyncio.get_running_loop().create_task(self._work(key), name=f"reconcile {key}")
         self._workers[key] = task
         task.add_done_callback(lambda t: self._ended(key, t))
+
+    def written(self, *versions: Resource | None) -> None:
+        """A resource (before and after) was written: wake who waits for it, and whose types watch its own."""
+        self.changed(next(v.key for v in versions if v is not None))
+        self._watching.tell(*versions)
 
     def changed(self, key: str, *, itself: bool = True) -> None:
         """Tell everyone who waits for this resource, and (unless told not to) its own worker, to look again."""
@@ -119,20 +134,26 @@ class Loop:
         moved = self._moved.pop(key)
         if not task.cancelled() and (error := task.exception()):
             log.error("worker died", resource=key, exc_info=error)
-        if moved.is_set() and not self._stopping:
+            self._stale.discard(key)
+        if (moved.is_set() or key in self._stale) and not self._stopping:
             resource = self._store.get(key)
-            if resource and not resource.settled:
+            if resource and (key in self._stale or not resource.settled):
                 self.wake(key)
+            else:
+                self._stale.discard(key)
 
-    async def _work(self, key: str, drift: bool) -> None:
+    async def _work(self, key: str) -> None:
         attempt = 0
         last: list[Step] = []
         still = 0
-        while (resource := self._store.get(key)) and (drift or not resource.settled):
+        while (resource := self._store.get(key)) and (key in self._stale or not resource.settled):
             self._moved[key].clear()
+            stale = key in self._stale
+            self._stale.discard(key)
             type = self._control.registry.type(resource.rid.type)
             if type is None or type.reconciler is None:
                 return
+            began = time.monotonic()
             round_ = asyncio.create_task(self._round(resource, type))
             moved = asyncio.create_task(self._moved[key].wait())
             try:
@@ -148,11 +169,12 @@ class Loop:
             if round_.cancelled():
                 continue
             error = round_.exception()
+            if stale and (error or round_.result()):
+                self._stale.add(key)
             if error is None:
                 plan = round_.result()
-                if not plan and not self._moved[key].is_set():
-                    return
-                drift = drift and bool(plan)
+                if not plan and resource.settled:
+                    await self._rest(key, REST * (time.monotonic() - began))
                 attempt = 0
                 # The same plan twice: it was carried out, and what was observed did not change (yet).
                 still = still + 1 if plan and plan == last else 0
@@ -163,6 +185,7 @@ class Loop:
                 await self._say(resource, error.reason)
                 await self._pause(key, error.after)
             elif isinstance(error, ArmError):
+                self._stale.discard(key)
                 await self._finish(resource, type, error=error)
                 return
             else:
@@ -170,10 +193,21 @@ class Loop:
                 log.error("reconcile failed", resource=key, attempt=attempt, exc_info=error)
                 if attempt >= ATTEMPTS:
                     cause = ArmError("InternalExecutionError", f"{error.__class__.__name__}: {error}", status=500)
+                    self._stale.discard(key)
                     await self._finish(resource, type, error=cause)
                     return
                 await self._say(resource, f"{error} (attempt {attempt} of {ATTEMPTS})")
                 await self._pause(key, min(0.2 * 2**attempt, 10))
+
+    async def _rest(self, key: str, seconds: float) -> None:
+        """So that what changes all the time is not looked at all the time; a new generation is not kept waiting."""
+        if (now := self._store.get(key)) is None or not now.settled:
+            return
+        self._resting.add(key)
+        try:
+            await self._pause(key, seconds)
+        finally:
+            self._resting.discard(key)
 
     async def _pause(self, key: str, seconds: float) -> None:
         self._moved[key].clear()
@@ -184,17 +218,21 @@ class Loop:
     async def _round(self, resource: Resource, type: ResourceType[Any]) -> list[Step]:
         """Observe, plan, run. The plan; empty when there was nothing left to do."""
         assert type.reconciler
-        operation = self._store.operation(resource.operation) if resource.operation else None
         kind = type.name.rsplit("/", 1)[1] if type.name.count("/") == 1 else type.name.split("/", 1)[1]
-        ids = {"trace_id": operation.trace_id, "parent_id": operation.span_id} if operation else {}
         ctx = self.context(resource)
-        with trace.span(f"reconcile {kind}", "reconcile", resource=resource.id, **ids):
+        with contextlib.ExitStack() as spans:
+            if not resource.settled:  # Else it is part of what caused the look, and worth telling only if it leads to
+                operation = self._store.operation(resource.operation) if resource.operation else None
+                ids = {"trace_id": operation.trace_id, "parent_id": operation.span_id} if operation else {}
+                spans.enter_context(trace.span(f"reconcile {kind}", "reconcile", resource=resource.id, **ids))
             actual = await type.reconciler.observe(ctx, resource)
             plan = type.reconciler.plan(resource, actual)
-            if plan:
-                await run_plan(plan, ctx, resource, kind=kind, crash=self._crash)
-            else:
+            if not plan:
                 await self._finish(resource, type, status=type.reconciler.status(resource, actual))
+                return plan
+            if resource.settled:  # something.
+                spans.enter_context(trace.span(f"reconcile {kind}", "reconcile", resource=resource.id))
+            await run_plan(plan, ctx, resource, kind=kind, crash=self._crash)
             return plan
 
     async def _finish(
@@ -209,6 +247,8 @@ class Loop:
 
         outcome: OperationStatus = "Canceled" if isinstance(error, Canceled) else "Failed" if error else "Succeeded"
 
+        versions: list[Resource] = []
+
         def write(tx: Tx) -> Operation | None:
             now = tx.get(resource.id)
             if now is None or now.generation != resource.generation:
@@ -221,6 +261,7 @@ class Loop:
                     tx.delete_note(f"claim {pool}", now.key)
                     self.forget_taken(pool)
                 tx.delete(now.id)
+                versions.append(now)
             else:
                 new = dataclasses.replace(
                     now,
@@ -233,6 +274,7 @@ class Loop:
                 if new != now:
                     new.etag = str(uuid.uuid4())
                     tx.put(new)
+                    versions.append(new)
             if operation:
                 operation.status = outcome
                 operation.error = error.body() if error else None
@@ -248,6 +290,7 @@ class Loop:
         if error:
             log.warning("failed", resource=resource.id, code=error.code, message=error.message)
         self.changed(resource.key)
+        self._watching.tell(*versions)
         if resource.managed_by:
             self.changed(resource.managed_by.lower())
 

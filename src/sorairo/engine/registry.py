@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sorairo.engine.types import Provider, ResourceType
+from sorairo.engine.types import Provider, ResourceType, Watch
 
 
 class Registry:
@@ -14,6 +14,10 @@ class Registry:
     def __init__(self, providers: Sequence[Provider]) -> None:
         self.providers = {p.namespace.lower(): p for p in providers}
         self._types: dict[str, ResourceType[Any]] = {t.name.lower(): t for p in providers for t in p.types}
+        self._watching: dict[str, list[tuple[ResourceType[Any], Watch]]] = {}
+        for type in self._types.values():
+            for name, watch in type.watches.items():
+                self._watching.setdefault(name.lower(), []).append((type, watch))
 
     def type(self, name: str) -> ResourceType[Any] | None:
         return self._types.get(name.lower())
@@ -24,3 +28,7 @@ class Registry:
     def children(self, type: ResourceType[Any]) -> list[ResourceType[Any]]:
         prefix = type.name.lower() + "/"
         return [t for key, t in self._types.items() if key.startswith(prefix) and "/" not in key[len(prefix) :]]
+
+    def watching(self, name: str) -> list[tuple[ResourceType[Any], Watch]]:
+        """The types that want to know of changes to those of this one."""
+        return self._watching.get(name.lower(), [])

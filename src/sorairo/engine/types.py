@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -116,6 +116,10 @@ class Context(Protocol):
     """What the engine gives a reconciler: other resources (as ARM documents) and its own durable notes."""
 
     async def get(self, resource_id: str) -> Resource | None: ...
+    async def naming(self, id: str, *, type: str | None = None) -> list[Resource]:
+        """As Reader's."""
+        ...
+
     async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]: ...
 
     async def put(
@@ -208,7 +212,33 @@ class Reader(Protocol):
     """Read access to what is stored."""
 
     async def get(self, resource_id: str) -> Resource | None: ...
+    async def naming(self, id: str, *, type: str | None = None) -> list[Resource]:
+        """Whose documents name a resource, or a part of it: who is in this subnet, who uses this address."""
+        ...
+
     async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]: ...
+
+
+Watch = Callable[[Reader, Resource], Awaitable[Iterable[str]]]
+"""Given a resource as it was before a change or as it is after it: ids of those it matters to, or of parts of them."""
+
+
+async def named(reader: Reader, resource: Resource) -> Iterable[str]:
+    """The usual Watch: whom its document names."""
+    return _ids(resource.body)
+
+
+def _ids(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value[:15].lower() == "/subscriptions/":
+            yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _ids(key)
+            yield from _ids(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _ids(item)
 
 
 @dataclass(slots=True)
@@ -300,6 +330,9 @@ class ResourceType(Generic[A]):
     delete_status: int = 202
     admit_delete: Callable[[Admission], Awaitable[None]] = _admit_as_is
     """May refuse a client's DELETE (still in use); not asked when an owner (resource group, cluster) goes."""
+    watches: Mapping[str, Watch] = field(default_factory=dict)
+    """By type: changes that resources of this one are looked at for, though nobody has asked them for anything (a NIC
+    joins a load balancer's pool). Looks are not taken more often than costs a quarter of the time."""
     find: Callable[[ResourceId], Resource | None] | None = None
     """Instead of the store, for resources that are not stored (built-in role definitions)."""
     within: Callable[[str, str], list[Resource]] | None = None

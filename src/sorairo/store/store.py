@@ -6,7 +6,7 @@ import asyncio
 import builtins
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +14,14 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from sorairo.engine.ids import parse_id
 from sorairo.engine.trace import Span
 from sorairo.engine.types import Operation, Resource
 from sorairo.store import rows
 from sorairo.store.checkpoint import Checkpointer
 from sorairo.store.migrations import migrate
 from sorairo.store.recent import Recent
+from sorairo.store.references import References
 from sorairo.store.tables import Statement, Statements, prefix_range
 from sorairo.store.tx import Tx
 from sorairo.store.writer import Retention, Writer
@@ -52,7 +54,8 @@ class Store:
         self._statements = statements
         self._dispose = dispose
         self._recent = Recent()
-        writer.committed = self._recent.committed
+        self._references = References(self._all(statements.list_all, prefix_range("/")))
+        writer.committed = self._committed
 
     @classmethod
     def open(cls, url: str, *, retention: Retention | None = None) -> Store:
@@ -134,6 +137,13 @@ class Store:
         """Of all resources of a type, in order."""
         return [key for (key,) in self._all(self._statements.keys, {"type": type.lower()})]
 
+    def naming(self, id: str, *, type: str | None = None) -> builtins.list[Resource]:
+        """Of a type (any), whose documents name `id` or a part of it (a pool of a load balancer), in order of key."""
+        keys = self._references.naming(id)
+        if type is not None:
+            keys = [key for key in keys if parse_id(key).type == type.lower()]
+        return [found for key in keys if (found := self.get(key))]
+
     def pending(self) -> builtins.list[str]:
         """Keys of the resources there is work to do for: a generation not reached, or a deletion under way."""
         return [key for (key,) in self._all(self._statements.pending, {})]
@@ -184,6 +194,10 @@ class Store:
         await asyncio.to_thread(self._writer.stop)
         with self._lock:
             self._dispose()
+
+    def _committed(self, written: Mapping[str, rows.Row | None]) -> None:
+        self._recent.committed(written)
+        self._references.committed(written)
 
     def _doc(self, key: str) -> str | None:
         found = self._all(self._statements.get, {"key": key})
