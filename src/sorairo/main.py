@@ -11,8 +11,9 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -243,6 +244,26 @@ def _node_name(store: Store, instance: str) -> str:
     return str(name or parse_id(instance).name)
 
 
+class Server(uvicorn.Server):
+    """Says when it listens, so that nothing else delays that."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening.set()
+
+    async def then(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await self._listening.wait()
+        except BaseException:
+            work.close()
+            raise
+        await work
+
+
 async def serve(state: State, config: Config) -> None:
     store = Store.open(state.database)
     trace.record_to(store.add_span)
@@ -272,7 +293,7 @@ async def serve(state: State, config: Config) -> None:
         logs=logs_of,
         mounts=[(identity_http.PATHS, identity_http.create_app(tokens))],
     )
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             app,
             host=config.host,
@@ -282,15 +303,16 @@ async def serve(state: State, config: Config) -> None:
             log_config=None,
             access_log=False,
             lifespan="off",
+            ws="none",
             server_header=False,
             timeout_graceful_shutdown=3,
         )
     )
     await control.loop.start()
     background = [
-        asyncio.create_task(prepare(host)),
-        asyncio.create_task(mend(control, (host.control_planes, host.nodes))),
-        asyncio.create_task(Clouds(store, api, directory, tokens, config.endpoint, state.ca).run()),
+        asyncio.create_task(server.then(prepare(host))),
+        asyncio.create_task(server.then(mend(control, (host.control_planes, host.nodes)))),
+        asyncio.create_task(server.then(Clouds(store, api, directory, tokens, config.endpoint, state.ca).run())),
     ]
     tune()
     log.info("serving", endpoint=config.endpoint, substrate=config.substrate, version=__version__)
