@@ -136,8 +136,8 @@ async def collection(x: Exchange) -> Answer:
 
 def extra(method: str, function: Callable[..., Awaitable[Any]]) -> Callable[[Exchange], Awaitable[Answer]]:
     """A provider's own route. It is called with the path's parameters and `scope`, `query`, `body`, `principal`,
-    `reader`, `correlation_id` as keywords, and returns the body of a 200 (None: 204; an AsyncIterator[bytes]: text
-    that is sent as it comes)."""
+    `reader`, `show` (a resource id → its document), `correlation_id` as keywords, and returns the body of a 200 (None:
+    204; an AsyncIterator[bytes]: text that is sent as it comes)."""
 
     async def handler(x: Exchange) -> Answer:
         body = await function(
@@ -147,6 +147,7 @@ def extra(method: str, function: Callable[..., Awaitable[Any]]) -> Callable[[Exc
             body=x.body,
             principal=x.caller,
             reader=AsyncReader(x.control.store),
+            show=lambda id: x.control.show(parse_id(id)),
             correlation_id=x.correlation_id,
         )
         if isinstance(body, AsyncIterator):

@@ -6,6 +6,7 @@ from typing import Any
 
 from sorairo.drivers.protocols import Machines
 from sorairo.engine.types import Provider
+from sorairo.providers.microsoft_compute import views
 from sorairo.providers.microsoft_compute.instances import InstanceReconciler, instances
 from sorairo.providers.microsoft_compute.scale_sets import SCALE_SETS
 from sorairo.providers.microsoft_compute.sizes import SIZES
@@ -33,5 +34,5 @@ def provider(machines: Machines) -> Provider:
         "Microsoft.Compute",
         (SCALE_SETS, instances(InstanceReconciler(machines))),
         depends_on=("Microsoft.Network",),
-        routes=(("GET", "locations/{location}/vmSizes", list_sizes),),
+        routes=(("GET", "locations/{location}/vmSizes", list_sizes), *views.ROUTES),
     )

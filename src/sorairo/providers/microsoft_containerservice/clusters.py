@@ -29,7 +29,7 @@ def render(resource: Resource, document: Document) -> Document:
     if profile is not None:
         profile["loadBalancerProfile"] = {
             "managedOutboundIPs": {"count": 1},
-            "backendPoolType": "nodeIPConfiguration",
+            "backendPoolType": "NodeIPConfiguration",
             **(profile.get("loadBalancerProfile") or {}),
             "effectiveOutboundIPs": [{"id": names(resource).public_ip}],
         }

@@ -40,7 +40,7 @@ CHOICES = {
 CLUSTER_CHOICES = {
     "networkProfile.ipFamilies": (["IPv4"], []),
     "networkProfile.loadBalancerProfile.managedOutboundIPs.count": (1,),
-    "networkProfile.loadBalancerProfile.backendPoolType": ("nodeIPConfiguration",),
+    "networkProfile.loadBalancerProfile.backendPoolType": ("NodeIPConfiguration",),
     "nodeProvisioningProfile.mode": ("Manual", ""),
     "bootstrapProfile.artifactSource": ("Direct", ""),
     "publicNetworkAccess": ("Enabled", ""),
