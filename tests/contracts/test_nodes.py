@@ -74,7 +74,8 @@ async def test_it_shows_the_size_that_was_asked_for(machines: LinuxMachines) -> 
         await sh(machines, "grep -c ^processor /proc/cpuinfo; ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l")
         == "3\n3"
     )
-    assert await sh(machines, "ls -d /sys/devices/system/node/node0/cpu[0-9]* | wc -l") == "3"
+    if Path("/sys/devices/system/node").exists():
+        assert await sh(machines, "ls -d /sys/devices/system/node/node0/cpu[0-9]* | wc -l") == "3"
 
 
 async def test_it_is_held_to_its_memory(machines: LinuxMachines) -> None:
@@ -89,7 +90,8 @@ async def test_its_groups_are_the_whole_tree_to_it(machines: LinuxMachines) -> N
     inside = "/init" if version() == 2 else "/"
     groups = [line.split(":") for line in (await sh(machines, "cat /proc/self/cgroup")).splitlines()]
     assert {path for number, _, path in groups if version() == 2 or number != "0"} == {inside}
-    await sh(machines, "for c in /sys/fs/cgroup/*/; do mkdir -p $c/kubepods/pod; done")
+    tops = "/sys/fs/cgroup" if version() == 2 else "/sys/fs/cgroup/*/"
+    await sh(machines, f"for top in {tops}; do mkdir -p $top/kubepods/pod; done")
     below = hierarchies()[-1].mount
     assert list(below.glob("sorairo/*/n1/kubepods/pod"))
     await machines.remove_machine("n1")
