@@ -12,11 +12,13 @@ from sorairo.arm.app import create_app
 from sorairo.arm.settings import Settings
 from sorairo.engine.control import Control
 from sorairo.engine.registry import Registry
+from sorairo.engine.types import Provider
 from sorairo.identity import http as identity_http
 from sorairo.identity.authorization import Authorization
 from sorairo.identity.directory import ServicePrincipal
 from sorairo.providers.microsoft_authorization import provider
-from sorairo.providers.microsoft_resources import PROVIDER as RESOURCES
+from sorairo.providers.microsoft_resources.groups import RESOURCE_GROUPS
+from sorairo.providers.microsoft_resources.subscriptions import SUBSCRIPTIONS
 
 from .conftest import BASE, Installation
 
@@ -27,7 +29,15 @@ GROUPS, ROLES = {"api-version": "2024-11-01"}, {"api-version": "2022-04-01"}
 @pytest.fixture
 async def arm(installation: Installation) -> AsyncIterator[httpx.AsyncClient]:
     """The whole origin, as `main` puts it together."""
-    control = Control(installation.store, Registry([RESOURCES, provider(installation.store, installation.directory)]))
+    control = Control(
+        installation.store,
+        Registry(
+            [
+                Provider("Microsoft.Resources", (SUBSCRIPTIONS, RESOURCE_GROUPS)),
+                provider(installation.store, installation.directory),
+            ]
+        ),
+    )
     authorization = Authorization(installation.store)
     installation.store.listen(authorization.changed)
     app = create_app(

@@ -11,11 +11,13 @@ from sorairo.engine.control import Control
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
 from sorairo.engine.registry import Registry
+from sorairo.engine.types import Provider
 from sorairo.identity.authorization import Authorization
 from sorairo.identity.principal import Principal
 from sorairo.identity.roles import BUILT_IN
 from sorairo.providers.microsoft_authorization import provider
-from sorairo.providers.microsoft_resources import PROVIDER as RESOURCES
+from sorairo.providers.microsoft_resources.groups import RESOURCE_GROUPS
+from sorairo.providers.microsoft_resources.subscriptions import SUBSCRIPTIONS
 
 from .conftest import Installation
 
@@ -25,7 +27,15 @@ TYPE = "Microsoft.Authorization/roleAssignments"
 
 @pytest.fixture
 def control(installation: Installation) -> Control:
-    return Control(installation.store, Registry([RESOURCES, provider(installation.store, installation.directory)]))
+    return Control(
+        installation.store,
+        Registry(
+            [
+                Provider("Microsoft.Resources", (SUBSCRIPTIONS, RESOURCE_GROUPS)),
+                provider(installation.store, installation.directory),
+            ]
+        ),
+    )
 
 
 def subscription_of(installation: Installation) -> str:
