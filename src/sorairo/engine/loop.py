@@ -267,7 +267,7 @@ class Loop:
                     now,
                     deleting=False,
                     observed_generation=now.generation,
-                    provisioning_state="Failed" if error else "Succeeded",
+                    provisioning_state=outcome,
                     error=error.body() if error else None,
                     status=now.status if status is None else status,
                 )
