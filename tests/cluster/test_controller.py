@@ -230,6 +230,23 @@ async def test_what_the_operation_says_is_told_too(world: World) -> None:
     assert "Cannot create more than 3 public IP addresses" in world.messages("SyncLoadBalancerFailed")[0]
 
 
+async def test_a_public_ip_that_got_no_address_is_asked_for_again(world: World) -> None:
+    put = world.arm.put
+    left = iter([False, False])
+
+    def put_without(id: str, body: dict[str, Any]) -> dict[str, Any]:
+        document = put(id, body)
+        if "/publicipaddresses/" in id.lower() and not next(left, True):
+            del document["properties"]["ipAddress"]
+        return document
+
+    world.arm.put = put_without  # type: ignore[method-assign]
+    world.start()
+    world.apply(service(1))
+    await world.reached()
+    assert "has no address yet" in world.messages("SyncLoadBalancerFailed")[0]
+
+
 async def test_an_expired_secret_is_told_with_its_code(world: World) -> None:
     world.arm.signed_in = False
     world.start()

@@ -109,7 +109,8 @@ class Synchronizer:
             return Target(subnet=subnet, address=exposure.address), None
         id, pip = await self._public_ip(it, exposure, new)
         body = addresses.wanted(exposure, pip, location=self._config.location, tags=self._config.tags)
-        if body != pip:
+        # One that was refused its address (no more left) is there without it, and is asked for again.
+        if body != pip or not pip["properties"].get("ipAddress"):
             pip = await self._arm.put(id, body)
             it.changed = True
         assert pip is not None
