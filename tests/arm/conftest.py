@@ -12,13 +12,14 @@ import httpx
 import pytest
 
 from sorairo.arm import Arm, Settings, create_app
+from sorairo.arm.inside import Inside
 from sorairo.engine import trace
 from sorairo.engine.control import Control
 from sorairo.engine.errors import ArmError
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Action, Call, Context, Document, Inline, Provider, Resource, ResourceType, Step
 from sorairo.identity.principal import Principal
-from sorairo.providers.microsoft_resources import PROVIDER as RESOURCES
+from sorairo.providers import microsoft_resources
 from sorairo.store import Store
 
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-111111111111"
@@ -167,7 +168,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         store = Store.open(f"sqlite:///{tmp_path}/{len(stores)}.db")
         trace.record_to(store.add_span)
         gate = Gate()
-        control = Control(store, Registry([RESOURCES, made_up_provider(gate)]))
+        inside = Inside(lambda object_id: Principal(object_id, "tenant-1"))
+        providers = [microsoft_resources.provider(store, inside), made_up_provider(gate)]
+        control = Control(store, Registry(providers))
         await store.transact(
             lambda tx: [
                 tx.put(
@@ -205,6 +208,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             Settings(**{"patience": 0.0, **settings}),
             challenge=lambda error: f'Bearer error="{error.code}"',
         )
+        inside.bind(app)
         transport = httpx.ASGITransport(app)
         client = httpx.AsyncClient(transport=transport, base_url="https://arm.test:8443")
         world = World(app, client, control, store, gate)

@@ -6,7 +6,7 @@ import uuid
 
 import msgspec
 
-from sorairo.arm import errors, regions
+from sorairo.arm import errors, jsonc, regions
 from sorairo.arm.exchange import Answer, Exchange
 from sorairo.engine.errors import ArmError
 
@@ -101,15 +101,26 @@ async def content(x: Exchange) -> None:
     given = x.headers.get("content-type", "application/json").split(";")[0].strip().lower()
     if given != "application/json" and not given.endswith("+json"):
         raise errors.media_type(given)
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
     try:
-        document = msgspec.json.decode(raw.removeprefix(b"\xef\xbb\xbf"))
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        try:
+            document = msgspec.json.decode(raw)
+        except msgspec.DecodeError:
+            if not _holds_template(x):
+                raise
+            document = msgspec.json.decode(jsonc.strict(raw.decode()))
+    except (msgspec.DecodeError, ValueError) as e:
         raise errors.invalid_content(str(e)) from None
     except RecursionError:
         raise errors.invalid_content("It is nested too deeply.") from None
     if not isinstance(document, dict):
         raise errors.invalid_content(f"Expected an object, got {type(document).__name__}.")
     x.body = document
+
+
+def _holds_template(x: Exchange) -> bool:
+    type = x.target.type
+    return type is not None and type.name.lower() == "microsoft.resources/deployments"
 
 
 async def _read(x: Exchange) -> bytes:

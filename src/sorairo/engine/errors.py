@@ -66,6 +66,8 @@ def not_found(resource_id: str) -> ArmError:
     rid = parse_id(resource_id)
     if rid.type.lower() == "microsoft.resources/resourcegroups":
         return ArmError("ResourceGroupNotFound", f"Resource group '{rid.name}' could not be found.", status=404)
+    if rid.type.lower() == "microsoft.resources/deployments":
+        return ArmError("DeploymentNotFound", f"Deployment '{rid.name}' could not be found.", status=404)
     return ArmError(
         "ResourceNotFound",
         f"The Resource '{rid.type}/{rid.name}' under resource group '{rid.resource_group}' was not found. "

@@ -9,30 +9,30 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from sorairo.arm.exchange import Answer, Exchange
+from sorairo.arm.settings import Settings
 from sorairo.engine.types import Document
 
 
 async def endpoints(x: Exchange) -> Answer:
     version = x.api_version or "2022-09-01"
     if version >= "2022-09-01":
-        return Answer(200, _cloud(x))
+        return Answer(200, cloud(x.arm.settings, x.base))
     if version >= "2018-05-01":
-        return Answer(200, [_cloud(x)])
-    cloud = _cloud(x)
+        return Answer(200, [cloud(x.arm.settings, x.base)])
+    found = cloud(x.arm.settings, x.base)
     return Answer(
         200,
         {
-            "galleryEndpoint": cloud["gallery"],
-            "graphEndpoint": cloud["graph"],
-            "portalEndpoint": cloud["portal"],
-            "authentication": {k: cloud["authentication"][k] for k in ("loginEndpoint", "audiences")},
+            "galleryEndpoint": found["gallery"],
+            "graphEndpoint": found["graph"],
+            "portalEndpoint": found["portal"],
+            "authentication": {k: found["authentication"][k] for k in ("loginEndpoint", "audiences")},
         },
     )
 
 
-def _cloud(x: Exchange) -> Document:
-    settings = x.arm.settings
-    base = x.base
+def cloud(settings: Settings, base: str) -> Document:
+    """The document of today's api-version. `base`: `https://HOST:PORT` as who asks sees us."""
     login = settings.login_url or base
     graph = (settings.graph_url or base).rstrip("/") + "/"
     suffix = settings.suffix

@@ -72,7 +72,8 @@ async def _write(x: Exchange, *, patch: bool) -> Answer:
 
 async def _made(x: Exchange, operation: Operation) -> bool:
     """Whether an operation succeeds while the client waits for its answer anyway."""
-    until = time.monotonic() + x.arm.settings.patience
+    hurried = "respond-async" in x.headers.get("prefer", "")  # RFC 7240
+    until = time.monotonic() + (0 if hurried else x.arm.settings.patience)
     key = operation.resource_id.lower()
     while operation.status == "InProgress" and (left := until - time.monotonic()) > 0:
         await x.control.loop.wait_change(key, left)
