@@ -27,6 +27,7 @@ import uvicorn
 
 from sorairo import __version__, tail
 from sorairo.arm.app import create_app
+from sorairo.arm.inside import Inside
 from sorairo.arm.settings import Settings
 from sorairo.arm.tuning import tune
 from sorairo.clouds import Clouds
@@ -43,6 +44,7 @@ from sorairo.identity.authorization import Authorization
 from sorairo.identity.bootstrap import bootstrap
 from sorairo.identity.directory import Directory, ServicePrincipal
 from sorairo.identity.keys import load_keys
+from sorairo.identity.principal import Principal
 from sorairo.identity.tokens import Authority, Tokens
 from sorairo.identity.verify import Verifier
 from sorairo.logs import log_to
@@ -99,6 +101,12 @@ class Host:
     links: Links
 
 
+def principal_of(directory: Directory, object_id: str) -> Principal:
+    """Who an object id stands for now: what a deployment goes on as, long after the token it was asked for with."""
+    found = directory.service_principal(object_id)
+    return Principal(object_id, str(directory.tenant["tenantId"]), found.client_id if found else "")
+
+
 def engine_folders() -> dict[str, Path]:
     """The engine's folders by the names machines know them by under /opt/sorairo."""
     folders: dict[str, Path] = {}
@@ -144,6 +152,7 @@ def make_control(
     config: Config,
     api: KubernetesApi,
     public_addresses: tuple[str, ...],
+    inside: Inside,
 ) -> Control:
     principals = Principals(directory)
     substrate = Substrate(
@@ -158,7 +167,7 @@ def make_control(
     memory = None if substrate.hollow else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     capacity = Capacity(memory, float(os.environ.get("SORAIRO_MEMORY_OVERCOMMIT", "4")))
     providers = [
-        microsoft_resources.PROVIDER,
+        microsoft_resources.provider(store, inside),
         microsoft_authorization.provider(store, directory),
         microsoft_managedidentity.provider(principals),
         microsoft_network.provider(host.links, public_addresses, blocks=substrate.hollow),
@@ -275,7 +284,8 @@ async def serve(state: State, config: Config) -> None:
     verifier = Verifier(tokens)
     api = KubernetesApi()
     host = make_host(config.substrate, state, engine_folders())
-    control = make_control(store, directory, host, config, api, state.fabric.public_addresses)
+    inside = Inside(lambda object_id: principal_of(directory, object_id))
+    control = make_control(store, directory, host, config, api, state.fabric.public_addresses, inside)
 
     async def status_now() -> Document:
         return await status(host, config, store)
@@ -293,6 +303,7 @@ async def serve(state: State, config: Config) -> None:
         logs=logs_of,
         mounts=[(identity_http.PATHS, identity_http.create_app(tokens))],
     )
+    inside.bind(app)
     server = Server(
         uvicorn.Config(
             app,
