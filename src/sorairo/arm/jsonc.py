@@ -1,7 +1,7 @@
 """JSON as templates are written: comments, commas too many, text over several lines, names without quotes.
 
-`az deployment` sends a template's file as it stands, in the middle of its request: `{"properties": {…, template: <file>}}`.
-ARM reads it. https://learn.microsoft.com/azure/azure-resource-manager/templates/syntax#comments-and-metadata
+`az deployment` sends a template's file as it stands, in the middle of its request, and ARM reads it.
+https://learn.microsoft.com/azure/azure-resource-manager/templates/syntax#comments-and-metadata
 """
 
 from __future__ import annotations
