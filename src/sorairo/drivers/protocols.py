@@ -53,7 +53,8 @@ class Service:
     env: Mapping[str, str] = field(default_factory=dict)
     wait_for: tuple[str, ...] = ()
     """Paths (sockets, files) as the service sees them, which must exist before it is executed; `tcp:ADDRESS:PORT`
-    (IPv4): a socket of its network namespace that must listen at exactly that address."""
+    (IPv4): a socket of its network namespace that must listen at exactly that address; `connect:ADDRESS:PORT` (IPv4):
+    a server, of whatever namespace, that must take a connection."""
 
 
 @dataclass(frozen=True, slots=True)

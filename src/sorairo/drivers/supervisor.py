@@ -55,6 +55,12 @@ _WAIT = "while :; do [ -e {path} ] && break; sleep 0.03; done\n"
 _WAIT_TCP = """\
 while [ -r /proc/net/tcp ]; do grep -q ' {local} 00000000:0000 0A ' /proc/net/tcp && break; sleep 0.03; done
 """
+# A connection to another namespace can only be tried. bash and timeout are on every Debian and Ubuntu.
+_WAIT_CONNECT = """\
+while command -v bash >/dev/null; do
+  timeout 1 bash -c '</dev/tcp/{address}/{port}' 2>/dev/null && break; sleep 0.03
+done
+"""
 _LOG_RUN = """\
 #!/bin/sh
 exec svlogd {folder}
@@ -206,6 +212,9 @@ class Supervision:
 
 
 def _wait(what: str, cwd: str) -> str:
+    if what.startswith("connect:"):
+        address, _, port = what.removeprefix("connect:").rpartition(":")
+        return _WAIT_CONNECT.format(address=socket.inet_ntoa(socket.inet_aton(address)), port=int(port))
     if not what.startswith("tcp:"):
         return _WAIT.format(path=shlex.quote(os.path.join(cwd, what)))
     address, _, port = what.removeprefix("tcp:").rpartition(":")

@@ -190,14 +190,16 @@ class LinuxLinks:
 
     def _ensure_leg(self, spec: Leg) -> None:
         before = self._legs.get(spec.id)
-        if before and (before.spec.network, before.spec.namespace) != (spec.network, spec.namespace):
+        moved = before and (before.spec.namespace != spec.namespace or before.spec.network not in (None, spec.network))
+        if moved:  # A way into a first network is added to what stands: programs already run there.
             self._remove_leg(spec.id)
             before = None
+        same = before is not None and before.spec.network == spec.network
         with self._locks[spec.network] if spec.network else contextlib.nullcontext():
             network = self._networks.get(spec.network) if spec.network else None
             if spec.network and (network is None or not self._ns.exists(spec.network)):
                 raise DriverError(f"network {spec.network} is not there")
-            record = LegRecord(spec, before.slot if before else self._leg_slot(spec.network))
+            record = LegRecord(spec, before.slot if before and same else self._leg_slot(spec.network))
             with self._edge_lock:
                 self._legs.put(spec.id, record)
                 self._ensure_edge()

@@ -108,7 +108,8 @@ class InstanceReconciler:
         if resource.private.get("deallocated"):
             running = machine and any(p.running for p in machine.processes)
             return [*plan, Step("stop machine", self.stop)] if running else plan
-        up = machine is not None and all(p.running for p in machine.processes)
+        # Its supervisor keeps the services; what one waits for is its own affair.
+        up = machine is not None and (not machine.processes or any(p.pid for p in machine.processes))
         if up and actual.desired and machine and machine.digest == digest(actual.desired):
             return plan
         return [*plan, Step("machine", self.ensure, (host_name(resource.id),), needs)]

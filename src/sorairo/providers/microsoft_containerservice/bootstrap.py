@@ -188,7 +188,8 @@ def custom_data(cluster: Resource, pool: Document, endpoint: Endpoint, *, memory
                 f"--node-labels={labels}",
             ],
             "env": {**GO, "PATH": "/opt/sorairo/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-            "wait_for": [CONTAINERD_SOCKET],
+            # Earlier it would only take CPU from the API server it waits for.
+            "wait_for": [CONTAINERD_SOCKET, f"connect:{endpoint.address}:{endpoint.port}"],
         },
         {
             "name": "kube-proxy",

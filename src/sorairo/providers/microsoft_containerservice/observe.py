@@ -55,6 +55,9 @@ class Actual:
     surplus: tuple[str, ...] = ()
     """Scale sets of pools that are no longer wanted."""
     leg: bool = False
+    """The control plane has its address, and its way into the network."""
+    addressed: bool = False
+    """It has its address."""
     leg_wanted: Leg | None = None
     machine: bool = False
     """There is a control plane machine of some kind."""
@@ -83,6 +86,10 @@ class Actual:
 def endpoint_of(cluster: Resource) -> Endpoint | None:
     stored = cluster.private.get("endpoint")
     return Endpoint(**stored) if stored else None
+
+
+def _address(leg: Leg | None) -> str | None:
+    return leg.public_address if leg else None
 
 
 def _waits(state: MachineState | None, *services: str) -> bool:
@@ -148,6 +155,7 @@ class Observer:
             wrong=frozenset(wrong),
             surplus=tuple(s.id for s in there if s.key not in scale_sets),
             leg=wanted_leg is None or legs.get(wanted_leg.id) == wanted_leg,
+            addressed=wanted_leg is None or _address(legs.get(wanted_leg.id)) == wanted_leg.public_address,
             leg_wanted=wanted_leg,
             machine=state is not None,
             machine_running=running,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sorairo.drivers.kubernetes import Access, NotReady, node_ready
@@ -49,9 +49,7 @@ class ClusterReconciler:
         if not actual.decided:
             return [Step("decide", self.decide)]
         stopped = bool(resource.private.get("stopped"))
-        # A node that starts before anyone answers it takes CPU from whom it waits for.
-        waits = () if actual.api_ready or stopped or self._on.hollow else ("API server answers",)
-        plan = self._plan_commands(actual) + self._plan_parts(resource, actual, waits)
+        plan = self._plan_commands(actual) + self._plan_parts(resource, actual)
         there = {s.name for s in plan}
         if stopped:
             if actual.machine_running:
@@ -66,8 +64,12 @@ class ClusterReconciler:
             plan.append(step)
             there.add(step.name)
 
+        if not actual.addressed:
+            assert actual.leg_wanted
+            add(Step("control plane address", self.leg, (replace(actual.leg_wanted, network=None),)))
         if not actual.leg:
-            add(Step("control plane address", self.leg, (actual.leg_wanted,), needs("network")))
+            way = needs("network", "control plane address")
+            add(Step("control plane's way in", self.leg, (actual.leg_wanted,), way))
         if not actual.machine_right:
             assert actual.machine_wanted
             add(Step("control plane", self.machine, (actual.machine_wanted.id,), needs("control plane address")))
@@ -91,7 +93,7 @@ class ClusterReconciler:
             add(Step("add-ons", self.addons, (), needs("API server", "nodes", "default service account")))
         return plan
 
-    def _plan_parts(self, resource: Resource, actual: Actual, waits: tuple[str, ...]) -> list[Step]:
+    def _plan_parts(self, resource: Resource, actual: Actual) -> list[Step]:
         plan = [Step(f"drain {n.name}", self.drain, (n.name,)) for n in surplus_nodes(resource, actual)]
         drains = tuple(s.name for s in plan)
         scale_sets = {names(resource).scale_set(p["name"]).lower() for p in pools(resource)}
@@ -100,7 +102,7 @@ class ClusterReconciler:
         for part in wrong:
             needs = tuple(labels[n] for n in part.needs if n in actual.wrong and n in labels)
             if part.id.lower() in scale_sets:
-                needs += drains + waits
+                needs += drains
             plan.append(Step(labels[part.id], self.part, (part.id,), needs))
         return plan + [Step(f"delete {label(id)}", self.delete_part, (id,), drains) for id in actual.surplus]
 
