@@ -167,6 +167,9 @@ class Router:
 
     def _canonical(self, segments: list[str]) -> list[str]:
         """Everything but names in the case Azure writes it, as it does in the ids it gives out."""
+        if [s.lower() for s in segments[4:5]] == ["deployments"] and "providers" not in segments:
+            # An older path, which the SDKs still ask for the operations of a deployment at.
+            segments = [*segments[:4], "providers", "Microsoft.Resources", *segments[4:]]
         found = list(segments)
         lowered = [s.lower() for s in segments]
         if lowered[:1] == ["subscriptions"]:
