@@ -259,10 +259,18 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._listening = asyncio.Event()
+        self.background: list[asyncio.Task[None]] = []
+        """Ended before connections are waited for: some are its own."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self.background:
+            task.cancel()
+        await asyncio.gather(*self.background, return_exceptions=True)
+        await super().shutdown(sockets)
 
     async def then(self, work: Coroutine[None, None, None]) -> None:
         try:
@@ -320,7 +328,7 @@ async def serve(state: State, config: Config) -> None:
         )
     )
     await control.loop.start()
-    background = [
+    server.background = [
         asyncio.create_task(server.then(prepare(host))),
         asyncio.create_task(server.then(mend(control, (host.control_planes, host.nodes)))),
         asyncio.create_task(server.then(Clouds(store, api, directory, tokens, config.endpoint, state.ca).run())),
@@ -330,7 +338,7 @@ async def serve(state: State, config: Config) -> None:
     try:
         await server.serve()
     finally:
-        for task in background:
+        for task in server.background:
             task.cancel()
         await control.loop.stop()
         await api.close()
