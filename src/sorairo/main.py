@@ -349,6 +349,7 @@ async def prepare(host: Host) -> None:
     """What would make the first cluster slower than the others."""
     from sorairo.drivers.linux.machines import LinuxMachines
 
+    await asyncio.to_thread(microsoft_containerservice.prepare)
     if isinstance(host.nodes, LinuxMachines):
         try:
             await host.nodes.prepare_images(microsoft_containerservice.NODE_IMAGES)

@@ -7,6 +7,7 @@ from sorairo.providers.microsoft_containerservice import machines, upgrades
 from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
 from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
+from sorairo.providers.microsoft_containerservice.pki import prepare
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
 from sorairo.providers.microsoft_containerservice.run_command import Commands
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
@@ -30,4 +31,4 @@ def provider(
     )
 
 
-__all__ = ["NODE_IMAGES", "provider"]
+__all__ = ["NODE_IMAGES", "prepare", "provider"]

@@ -8,6 +8,10 @@ from typing import Any
 import yaml
 
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+"""libyaml's where it is: a control plane has five of these, and they are compared at every look."""
+
+
 def _b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
@@ -35,4 +39,4 @@ def kubeconfig(
         "current-context": cluster,
         "preferences": {},
     }
-    return yaml.safe_dump(document, sort_keys=False)
+    return str(yaml.dump(document, Dumper=_DUMPER, sort_keys=False))

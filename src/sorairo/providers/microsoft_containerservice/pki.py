@@ -94,8 +94,25 @@ def issue(
     return Pair(cert.public_bytes(serialization.Encoding.PEM).decode(), _pem(key))
 
 
+_spare: list[Pair] = []
+
+
+def prepare() -> None:
+    """Have a signing key ready: finding one takes a tenth of a second of a busy CPU, which a new cluster need not wait
+    for. Kept in memory only. Call it from a thread."""
+    if not _spare:
+        _spare.append(_signing_key())
+
+
 def signing_key() -> Pair:
     """For service account tokens: RSA, since verifiers of AKS tokens expect RS256. `cert` is the public key."""
+    try:
+        return _spare.pop()
+    except IndexError:
+        return _signing_key()
+
+
+def _signing_key() -> Pair:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return Pair(public.decode(), _pem(key))

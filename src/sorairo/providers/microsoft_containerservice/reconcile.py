@@ -6,9 +6,11 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from sorairo.drivers.kubernetes import Access, NotReady, node_ready
+from sorairo.drivers.protocols import Machine
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource, Step
@@ -27,6 +29,8 @@ from sorairo.providers.microsoft_containerservice.observe import Actual, Node, O
 from sorairo.providers.microsoft_containerservice.substrate import Substrate, access
 from sorairo.providers.principals import Principals
 
+SPARE_SECONDS = 20.0
+"""When the next cluster's signing key is looked for: not while this one starts."""
 READY_SECONDS = 120.0
 """How long an API server or a node may take before its own logs are asked why."""
 
@@ -72,7 +76,8 @@ class ClusterReconciler:
             add(Step("control plane's way in", self.leg, (actual.leg_wanted,), way))
         if not actual.machine_right:
             assert actual.machine_wanted
-            add(Step("control plane", self.machine, (actual.machine_wanted.id,), needs("control plane address")))
+            machine = partial(self.machine, actual.machine_wanted)
+            add(Step("control plane", machine, (actual.machine_wanted.id,), needs("control plane address")))
         if actual.unseeded or not actual.machine_right:
             add(Step("seed etcd", self.seed, (), needs("control plane")))
         if not actual.api_ready or actual.held:
@@ -103,7 +108,7 @@ class ClusterReconciler:
             needs = tuple(labels[n] for n in part.needs if n in actual.wrong and n in labels)
             if part.id.lower() in scale_sets:
                 needs += drains
-            plan.append(Step(labels[part.id], self.part, (part.id,), needs))
+            plan.append(Step(labels[part.id], partial(self.part, part), (part.id,), needs))
         return plan + [Step(f"delete {label(id)}", self.delete_part, (id,), drains) for id in actual.surplus]
 
     def _plan_commands(self, actual: Actual) -> list[Step]:
@@ -161,12 +166,13 @@ class ClusterReconciler:
                 pki.cluster_files, fqdn=resource.private["fqdn"], addresses=(endpoint["address"], first)
             )
             await ctx.save(resource, private={"pki": files})
+            loop = asyncio.get_running_loop()
+            loop.call_later(SPARE_SECONDS, loop.run_in_executor, None, pki.prepare)
 
-    async def part(self, ctx: Context, resource: Resource, id: str) -> None:
-        """Put one part as it should be now (looked up again: what it depends on may have moved), and wait for it."""
-        part = await self._part(ctx, resource, id)
-        if part is None:
-            return
+    async def part(self, part: Part, ctx: Context, resource: Resource, id: str) -> None:
+        """Put one part and wait for it."""
+        if "/virtualmachinescalesets/" in id.lower():  # Its custom data names the identity made since.
+            part = await self._part(ctx, resource, id) or part
         stored = await ctx.get(part.id) if part.shared else None
         body = laid_over(stored.body, part.body) if stored else part.body
         await ctx.put(part.id, body, private=part.private, if_match=stored.etag if stored else None)
@@ -194,10 +200,8 @@ class ClusterReconciler:
     async def leg(self, ctx: Context, resource: Resource, leg: Any) -> None:
         await self._on.links.ensure_leg(leg)
 
-    async def machine(self, ctx: Context, resource: Resource, id: str) -> None:
-        actual = await self._observer.observe(ctx, resource)
-        assert actual.machine_wanted
-        await self._on.machines.ensure_machine(actual.machine_wanted)
+    async def machine(self, wanted: Machine, ctx: Context, resource: Resource, id: str) -> None:
+        await self._on.machines.ensure_machine(wanted)
 
     async def stop(self, ctx: Context, resource: Resource) -> None:
         await self._on.machines.stop_machine(host_name(resource.id))
