@@ -12,6 +12,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -297,6 +298,19 @@ async def test_a_service_waits_for_what_it_needs(machines: Machines) -> None:
     (machines.root("m1") / "run").mkdir()
     (machines.root("m1") / "run/socket").touch()
     await until_running(machines)
+
+
+@real
+async def test_a_service_waits_for_a_socket_that_listens(machines: Machines) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        waiting = Service("w", SLEEP, wait_for=(f"tcp:127.0.0.1:{listener.getsockname()[1]}",))
+        await machines.ensure_machine(replace(M, services=(A, waiting)))
+        while not (await process(machines, "a")).running:
+            await asyncio.sleep(0.005)
+        assert await process(machines, "w") == Process("w", None, False, -1)
+        listener.listen()
+        await until_running(machines)
 
 
 @real
