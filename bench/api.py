@@ -15,6 +15,9 @@ from typing import Any
 class Api:
     """Requests as the administrator, over one connection."""
 
+    patience = 60.0
+    """How long `until` waits, in seconds."""
+
     def __init__(self, host: str, port: int, ca: bytes, identity: Path) -> None:
         """`identity`: a file of the administrator's certificate and key."""
         self.tls = ssl.create_default_context(cadata=ca.decode())
@@ -36,8 +39,8 @@ class Api:
             self.connection = None
             return 0, None
 
-    async def until(self, path: str, satisfied: Callable[[int, Any], bool], seconds: float = 60.0) -> Any:
-        deadline = time.monotonic() + seconds
+    async def until(self, path: str, satisfied: Callable[[int, Any], bool]) -> Any:
+        deadline = time.monotonic() + self.patience
         while True:
             status, body = await asyncio.to_thread(self.get, path)
             if satisfied(status, body):

@@ -377,7 +377,9 @@ def main() -> None:
     parser.add_argument("--seed", help="objects to put into etcd first, as --learn wrote them")
     parser.add_argument("--learn", help="write the file for --seed, from a cluster that stands")
     parser.add_argument("--state", default=None, help="folder for the state (default: a temporary one)")
+    parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for anything")
     options = parser.parse_args()
+    Api.patience = options.patience
     runs = [asyncio.run(run(options)) for _ in range(options.runs)]
     for phase in runs[0][0]:
         values = [times[phase] for times, _ in runs if phase in times]

@@ -260,3 +260,8 @@ def test_cpuinfo_repeats_the_first_processor() -> None:
         "processor\t: 0\ncore id\t\t: 0\ncpu MHz\t\t: 2445.4\ncpu cores\t: 2\n\n"
         "processor\t: 1\ncore id\t\t: 1\ncpu MHz\t\t: 2445.4\ncpu cores\t: 2\n\n"
     )
+
+
+def test_cpuinfo_tells_a_clock_speed_where_the_host_does_not() -> None:
+    assert "cpu MHz\t\t: 2000.000\n" in cpuinfo("processor\t: 0\nvendor_id\t: X\n\n", 1)
+    assert "MHz" not in cpuinfo("processor\t: 0\nCPU implementer\t: 0x41\n\n", 1)
