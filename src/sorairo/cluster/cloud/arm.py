@@ -78,13 +78,14 @@ class Arm:
             url = page.get("nextLink") or ""
         return found
 
-    async def put(self, id: str, body: Document, version: str = NETWORK) -> Document:
-        """Create or replace, wait until it is done, and return it as it is then. A body that was read before goes
-        back only if nobody has written it since (its ETag): `ArmFailure.moved` otherwise."""
-        return await self._write("PUT", id, body, version)
+    async def put(self, id: str, body: Document, version: str = NETWORK, *, read: bool = True) -> Document:
+        """Create or replace, wait until it is done, and return it as it is then (without `read`: as it was accepted).
+        A body that was read before goes back only if nobody has written it since (its ETag): `ArmFailure.moved`
+        otherwise."""
+        return await self._write("PUT", id, body, version, read)
 
-    async def patch(self, id: str, body: Document, version: str = NETWORK) -> Document:
-        return await self._write("PATCH", id, body, version)
+    async def patch(self, id: str, body: Document, version: str = NETWORK) -> None:
+        await self._write("PATCH", id, body, version, read=False)
 
     async def delete(self, id: str, version: str = NETWORK) -> None:
         """Wait until it is gone."""
@@ -94,11 +95,11 @@ class Arm:
                 self._checked(response)
             await self._settled(response)
 
-    async def _write(self, method: str, id: str, body: Document, version: str) -> Document:
+    async def _write(self, method: str, id: str, body: Document, version: str, read: bool) -> Document:
         headers = {"if-match": body["etag"]} if body.get("etag") else {}
         response = await self._send(method, self._url(id, version), body, headers)
         document = self._checked(response) if response.content or not response.is_success else {}
-        if await self._settled(response) or not document:
+        if (await self._settled(response) or not document) and read:
             return self._checked(await self._send("GET", self._url(id, version)))
         return document
 

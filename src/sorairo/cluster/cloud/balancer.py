@@ -6,7 +6,6 @@ https://learn.microsoft.com/rest/api/load-balancer/load-balancers/create-or-upda
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +56,7 @@ def change(
     """Put what `wanted` asks for into the load balancer `id`, and take out what the Services `unwanted` (prefixes)
     have there. `others`: prefixes of Services that are there besides. `fresh`: what a load balancer that is not there
     yet begins with."""
-    work = _Work(id, copy.deepcopy(before if before is not None else fresh), outbound_rule)
+    work = _Work(id, before if before is not None else fresh, outbound_rule)
     refused: dict[str, InvalidService] = {}
     touched = {*unwanted, *(e.prefix for e, _ in wanted)}
     used = work.public_ips(touched)
@@ -102,15 +101,17 @@ def address_of(document: Document | None, exposure: Exposure, target: Target) ->
 
 
 class _Work:
-    def __init__(self, id: str, document: Document, outbound_rule: bool) -> None:
+    """A document under change. Items are replaced, never changed: those of the document it began with stay its own."""
+
+    def __init__(self, id: str, before: Document, outbound_rule: bool) -> None:
         self.id = id
-        self.document = document
         self.changed = False
         self._outbound_rule = outbound_rule
-        properties = document.setdefault("properties", {})
-        for part in PARTS:
+        properties = dict(before.get("properties") or {})
+        self.document = {**before, "properties": properties}
+        for part in (*PARTS, "backendAddressPools"):
             properties[part] = list(properties.get(part) or [])
-        pools = properties.setdefault("backendAddressPools", [])
+        pools = properties["backendAddressPools"]
         if not any(str(p["name"]).lower() == names.POOL for p in pools):
             pools.append({"name": names.POOL, "properties": {}})
             self.changed = True

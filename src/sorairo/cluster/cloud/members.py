@@ -73,7 +73,7 @@ class Members:
         body = {"location": instance["location"], "properties": {"networkProfileConfiguration": wanted}}
         async with self._limit:
             try:
-                await self._arm.put(_id(instance), body, COMPUTE)
+                await self._arm.put(_id(instance), body, COMPUTE, read=False)
             except ArmFailure as e:
                 # It is going, or has gone.
                 if e.status != 404 and await self._arm.get(_id(instance), COMPUTE) is not None:

@@ -190,7 +190,8 @@ class Synchronizer:
                 await self._arm.delete(id)
                 del there[name]
             elif made.document is not None and made.changed:
-                there[name] = await self._arm.put(id, made.document)
+                # Where an internal Service is, only the answer tells.
+                there[name] = await self._arm.put(id, made.document, read=name == names.INTERNAL)
             it.changed |= made.changed
             it.failures |= made.refused
         balancers = [self._config.id(BALANCERS, n) for n in (names.PUBLIC, names.INTERNAL) if n in there]
@@ -232,7 +233,7 @@ class Synchronizer:
             if not changed:
                 return
             try:
-                await self._arm.put(id, after)
+                await self._arm.put(id, after, read=False)
             except ArmFailure as e:
                 if not e.moved or not left:
                     raise
