@@ -28,10 +28,9 @@ bodies = st.fixed_dictionaries(
         "sku": values,
     },
 )
-SEGMENTS = (
-    "providers Microsoft.Test Microsoft.Resources Microsoft.Sorairo tags default widgets gadgets slots listKeys "
-    "locations operations resourceGroups x resources subscriptions $ traces metadata"
-).split()
+SEGMENTS = ["providers", "Microsoft.Test", "Microsoft.Resources", "Microsoft.Sorairo", "tags", "default", "widgets",
+            "gadgets", "slots", "listKeys", "locations", "operations", "resourceGroups", "x", "resources",
+            "subscriptions", "$", "traces", "metadata"]  # fmt: skip
 # The application keeps its state from one example to the next, as it does between a client's requests.
 shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
 

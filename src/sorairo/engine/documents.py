@@ -42,7 +42,9 @@ def incoming(body: Document, existing: Resource | None, *, patch: bool) -> Docum
     """
     body = {k: v for k, v in copied(body).items() if k not in READ_ONLY}
     properties = body.get("properties")
-    if properties is not None and not isinstance(properties, dict):
+    if properties is None:  # null says as little as nothing
+        body.pop("properties", None)
+    elif not isinstance(properties, dict):
         raise ArmError("InvalidRequestContent", "The request content was invalid: 'properties' must be an object.")
     if properties is not None:
         shown = existing.status if existing else {}
