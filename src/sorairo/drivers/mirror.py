@@ -83,7 +83,7 @@ class Mirror(Generic[T]):
         params = {"limit": str(PAGE)}
         while True:
             page = await self._api.list(self._access, self._path, accept=self._accept("List"), **params)
-            for obj in page["items"]:
+            for obj in page["items"] or ():  # null when there are none, for objects without spec
                 found[_key(obj)] = self._keep(obj)
             more = page["metadata"].get("continue")
             if not more:
