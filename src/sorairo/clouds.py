@@ -2,12 +2,14 @@
 
 On Azure it is a program of the hidden control plane. Here it is a few tasks of the daemon, since a process each would
 cost 40 MB; it still signs in as its cluster's principal and asks ARM over HTTPS, and can do no more than that may.
-`python -m sorairo.cluster.cloud` is the same as a program of its own.
+`python -m sorairo.cluster.cloud` is the same as a program of its own. `SORAIRO_CLOUD_CONTROLLER=none` lets it, or
+another, run in place of these.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import ssl
 from collections.abc import Iterable
@@ -80,6 +82,9 @@ class Clouds:
 
     async def run(self) -> None:
         """Until cancelled."""
+        if os.environ.get("SORAIRO_CLOUD_CONTROLLER") == "none":
+            log.info("clusters have no cloud controller: somebody else runs it")
+            return
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(self._ca)
         try:

@@ -7,6 +7,8 @@ and the daemon is killed; then the node resource group says what AKS's would.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 
 from installation import Installation
+from sorairo.cluster.azure_json import CloudConfig
 
 pytestmark = pytest.mark.engine
 
@@ -112,6 +115,27 @@ class Exposed:
                 for pool in ip["properties"].get("loadBalancerBackendAddressPools", []):
                     found.add("/".join(pool["id"].split("/")[-3::2]))
         return found
+
+
+def azure_json(cluster: Exposed) -> str:
+    """As nodes have it, with the administrator for the cluster's principal."""
+    who = cluster.on.credentials
+    (security,) = cluster.on.arm("GET", f"{NETWORK}/networkSecurityGroups").json()["value"]
+    (vnet,) = cluster.on.arm("GET", f"{NETWORK}/virtualNetworks").json()["value"]
+    return CloudConfig(
+        tenant_id=who["tenantId"],
+        subscription_id=who["subscriptionId"],
+        resource_group=MC.rpartition("/")[2],
+        location="westeurope",
+        resource_manager=cluster.on.base,
+        security_group=security["name"],
+        vnet=vnet["name"],
+        vnet_group=MC.rpartition("/")[2],
+        subnet="aks-subnet",
+        route_table="",
+        client_id=who["clientId"],
+        client_secret=who["clientSecret"],
+    ).text()
 
 
 def eventually(what: str, check: Callable[[], bool], seconds: float = 30) -> None:
@@ -313,3 +337,27 @@ def test_a_daemon_that_is_killed_takes_up_where_it_was(cluster: Exposed) -> None
     assert set(cluster.rules()) == wanted
     assert [r["name"] for r in before["loadBalancingRules"]] == cluster.rules()
     assert cluster.events("web3") == told
+
+
+def test_it_runs_as_a_program_of_its_own(cluster: Exposed, tmp_path: Path) -> None:
+    """As one does with upstream's: none in the daemon, and a program with azure.json and a kubeconfig."""
+    file = tmp_path / "azure.json"
+    file.write_text(azure_json(cluster))
+    cluster.on.stop()
+    cluster.on.start(SORAIRO_CLOUD_CONTROLLER="none")
+    cluster.service("web")
+    program = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "sorairo.cluster.cloud", "--cloud-config", str(file)),
+            *("--kubeconfig", str(cluster.config), "--login", cluster.on.base, "--ca", str(cluster.on.state.ca)),
+        ]
+    )
+    try:
+        cluster.address("web")
+        assert cluster.rules() == [f"{cluster.prefix('web')}-TCP-80"]
+        cluster.delete("web")
+    finally:
+        program.terminate()
+        program.wait(timeout=10)
+        cluster.on.stop()
+        cluster.on.start()
