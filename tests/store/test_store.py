@@ -309,3 +309,32 @@ async def test_the_log_is_moved_into_the_file_beside_the_writer(tmp_path: Path) 
     assert log.stat().st_size < 64_000_000
     assert len(store.list()) == 4800
     await store.close()
+
+
+async def test_a_slow_disk_makes_groups_larger_not_writes_fewer(store: Store) -> None:
+    class Slow:
+        """A cursor whose commits take 5 ms."""
+
+        commits = 0
+
+        def __init__(self, cursor: Any) -> None:
+            self._cursor = cursor
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._cursor, name)
+
+        def execute(self, sql: str, *parameters: Any) -> Any:
+            if sql == "COMMIT":
+                Slow.commits += 1
+                time.sleep(0.005)
+            return self._cursor.execute(sql, *parameters)
+
+    store._writer._cursor = Slow(store._writer._cursor)
+
+    async def client(name: int) -> None:
+        for n in range(20):
+            await save(store, vnet(f"{name}-{n}"))
+
+    await asyncio.gather(*(client(n) for n in range(32)))
+    assert len(store.list()) == 640
+    assert Slow.commits < 100
