@@ -43,6 +43,7 @@ from sorairo.identity import http as identity_http
 from sorairo.identity.authorization import Authorization
 from sorairo.identity.bootstrap import bootstrap
 from sorairo.identity.directory import Directory, ServicePrincipal
+from sorairo.identity.graph import http as graph_http
 from sorairo.identity.keys import load_keys
 from sorairo.identity.principal import Principal
 from sorairo.identity.tokens import Authority, Tokens
@@ -104,7 +105,8 @@ class Host:
 def principal_of(directory: Directory, object_id: str) -> Principal:
     """Who an object id stands for now: what a deployment goes on as, long after the token it was asked for with."""
     found = directory.service_principal(object_id)
-    return Principal(object_id, str(directory.tenant["tenantId"]), found.client_id if found else "")
+    groups = tuple(directory.groups_of(object_id))
+    return Principal(object_id, str(directory.tenant["tenantId"]), found.client_id if found else "", groups)
 
 
 def engine_folders() -> dict[str, Path]:
@@ -289,11 +291,16 @@ async def serve(state: State, config: Config) -> None:
     authorization = Authorization(store)
     store.listen(authorization.changed)
     tokens = Tokens(Authority(config.endpoint), load_keys(state.signing_keys), directory)
-    verifier = Verifier(tokens)
+    verifier, graph = Verifier(tokens), Verifier(tokens, tokens.authority.graph)
     api = KubernetesApi()
     host = make_host(config.substrate, state, engine_folders())
     inside = Inside(lambda object_id: principal_of(directory, object_id))
     control = make_control(store, directory, host, config, api, state.fabric.public_addresses, inside)
+
+    def administers(caller: Principal) -> bool:
+        """Who may give roles on the subscription administers the directory, too."""
+        subscription = f"/subscriptions/{directory.tenant['subscriptionId']}"
+        return authorization.allows(caller, "Microsoft.Authorization/roleAssignments/write", subscription)
 
     async def status_now() -> Document:
         return await status(host, config, store)
@@ -309,7 +316,13 @@ async def serve(state: State, config: Config) -> None:
         challenge=verifier.challenge,
         status=status_now,
         logs=logs_of,
-        mounts=[(identity_http.PATHS, identity_http.create_app(tokens))],
+        mounts=[
+            (identity_http.PATHS, identity_http.create_app(tokens)),
+            (
+                graph_http.PATHS,
+                graph_http.create_app(directory, store, graph.authenticate, administers, config.endpoint),
+            ),
+        ],
     )
     inside.bind(app)
     server = Server(

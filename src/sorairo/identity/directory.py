@@ -1,25 +1,22 @@
-"""The directory: the tenant, applications with their secrets, service principals. Kept as notes in the store.
+"""The directory: the tenant, applications, service principals, users, groups. Kept as notes in the store.
 
-Documents are shaped as Microsoft Graph's, less what nobody asks for yet. Secrets are never kept, only salted
-hashes: they are generated here from 190 random bits, so a fast hash is as hard to turn back as a slow one.
+Documents are shaped as Microsoft Graph's, with members of our own (hashes of secrets) that are never shown.
 https://learn.microsoft.com/graph/api/resources/serviceprincipal
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
-import string
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 from sorairo.engine.types import Resource
 from sorairo.identity import errors
+from sorairo.identity.credentials import Secret as Secret
+from sorairo.identity.credentials import alive, is_password, matches, stored
+from sorairo.identity.credentials import new_secret as new_secret
 
 Document = dict[str, Any]
 T = TypeVar("T")
@@ -32,14 +29,15 @@ MANAGED = "identity/managed"
 """Note kind; key: the lower-case resource id that has the identity; value: `{"objectId"}`."""
 TENANT = "identity/tenant"
 """Note kind; key `first`: `{"tenantId", "displayName", "domain", "subscriptionId"}`."""
-
-_ALPHABET = string.ascii_letters + string.digits + "~._-"
-SECRET_YEARS = 2
-"""Life of a secret where nobody says otherwise."""
+USER = "identity/user"
+"""Note kind; key: the object id."""
+GROUP = "identity/group"
+"""Note kind; key: the object id; `members` and `owners` are object ids."""
 
 
 class Reads(Protocol):
     def note(self, kind: str, key: str, /) -> Document | None: ...
+    def notes(self, kind: str, /) -> list[tuple[str, Document]]: ...
 
 
 class Tx(Reads, Protocol):
@@ -77,14 +75,6 @@ class ServicePrincipal:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
-    key_id: str
-    value: str
-    """Known only now: the directory keeps its hash."""
-    ends: float
-
-
 class Directory:
     """One tenant's. Reads go to the store each time, so several control planes agree."""
 
@@ -118,7 +108,8 @@ class Directory:
 
     def by_client_id(self, client_id: str) -> ServicePrincipal | None:
         application = self.application(client_id)
-        return self.service_principal(application["servicePrincipalId"]) if application else None
+        found = application.get("servicePrincipalId") if application else None
+        return self.service_principal(found) if found else None
 
     def managed_identity(self, resource_id: str) -> ServicePrincipal | None:
         return _managed(self._store, resource_id)
@@ -136,14 +127,47 @@ class Directory:
         if application is None or principal is None:
             raise errors.unknown_application(client_id, self.tenant["displayName"])
         now = time.time() if now is None else now
-        matching = [c for c in application["passwordCredentials"] if _matches(c, secret)]
+        matching = [c for c in self.credentials(client_id, "passwordCredentials") if matches(c, secret)]
         if not matching:
             raise errors.bad_secret(client_id)
-        if not any(c["starts"] <= now < c["ends"] for c in matching):
+        if not any(alive(c, now) for c in matching):
             raise errors.expired_secret(client_id)
         if not principal.enabled:
             raise errors.disabled(client_id, principal.name)
         return principal
+
+    def credentials(self, client_id: str, kind: str) -> list[Document]:
+        """`passwordCredentials` or `keyCredentials` that a client may prove itself with: its application's and its
+        service principal's own."""
+        application = self.application(client_id) or {}
+        principal = self._store.note(SERVICE_PRINCIPAL, str(application.get("servicePrincipalId", ""))) or {}
+        return [*application.get(kind, []), *principal.get(kind, [])]
+
+    # --- people ----------------------------------------------------------------------------------------
+
+    def user(self, name: str) -> Document | None:
+        """By object id or user principal name."""
+        return find_user(self._store, name)
+
+    def check_password(self, name: str, password: str) -> Document:
+        """The user who signs in. Raises EntraError: 50034 (unknown), 50126 (wrong password), 50057 (disabled)."""
+        user = self.user(name)
+        if user is None:
+            raise errors.unknown_user(name, self.tenant["displayName"])
+        if not is_password(user["password"], password):
+            raise errors.bad_password()
+        if not user["accountEnabled"]:
+            raise errors.disabled_user()
+        return user
+
+    def groups_of(self, object_id: str) -> list[str]:
+        """Object ids of the groups that hold it, through other groups too; in order of id."""
+        return groups_of(self._store.notes(GROUP), object_id)
+
+    def principal_type(self, object_id: str) -> str | None:
+        """`User`, `Group` or `ServicePrincipal`, as role assignments call it; None when there is no such object."""
+        kinds = {SERVICE_PRINCIPAL: "ServicePrincipal", USER: "User", GROUP: "Group"}
+        return next((kinds[k] for k in kinds if self._store.note(k, object_id.lower()) is not None), None)
 
     # --- writes ----------------------------------------------------------------------------------------
 
@@ -225,12 +249,31 @@ class Directory:
                 client_id.lower(),
                 {
                     **application,
-                    "passwordCredentials": [*application["passwordCredentials"], _stored(secret)],
+                    "passwordCredentials": [*application["passwordCredentials"], stored(secret)],
                 },
             )
             return secret
 
         return await self._store.transact(work)
+
+
+def find_user(reads: Reads, name: str) -> Document | None:
+    """By object id or user principal name; case does not count."""
+    name = name.lower()
+    if "@" not in name:
+        return reads.note(USER, name)
+    return next((u for _, u in reads.notes(USER) if u["userPrincipalName"].lower() == name), None)
+
+
+def groups_of(groups: Iterable[tuple[str, Document]], object_id: str) -> list[str]:
+    """Of `(id, group)` pairs, the ids of those that an object is in, directly or through others."""
+    groups, found, looked_for = list(groups), set[str](), [object_id.lower()]
+    while looked_for:
+        member = looked_for.pop()
+        above = {key for key, group in groups if member in group["members"]} - found
+        found |= above
+        looked_for += above
+    return sorted(found)
 
 
 def _principal(reads: Reads, object_id: str) -> ServicePrincipal | None:
@@ -241,12 +284,6 @@ def _principal(reads: Reads, object_id: str) -> ServicePrincipal | None:
 def _managed(reads: Reads, resource_id: str) -> ServicePrincipal | None:
     found = reads.note(MANAGED, resource_id.lower())
     return _principal(reads, found["objectId"]) if found else None
-
-
-def new_secret(years: float = SECRET_YEARS) -> Secret:
-    """Forty characters that start as Entra's do, and no leading `-`, which command lines take for an option."""
-    value = "sr8Q~" + "".join(secrets.choice(_ALPHABET) for _ in range(35))
-    return Secret(str(uuid.uuid4()), value, time.time() + years * 365 * 86400)
 
 
 def add_application(tx: Tx, name: str, secret: Secret) -> ServicePrincipal:
@@ -269,28 +306,7 @@ def add_application(tx: Tx, name: str, secret: Secret) -> ServicePrincipal:
             "appId": client_id,
             "displayName": name,
             "servicePrincipalId": object_id,
-            "passwordCredentials": [_stored(secret)],
+            "passwordCredentials": [stored(secret)],
         },
     )
     return ServicePrincipal.of(document)
-
-
-def _stored(secret: Secret) -> Document:
-    salt = secrets.token_hex(16)
-    return {
-        "keyId": secret.key_id,
-        "hint": secret.value[:3],
-        "salt": salt,
-        "hash": _hash(salt, secret.value),
-        "starts": time.time(),
-        "ends": secret.ends,
-        "endDateTime": datetime.fromtimestamp(secret.ends, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-
-
-def _hash(salt: str, value: str) -> str:
-    return hashlib.sha256(bytes.fromhex(salt) + value.encode()).hexdigest()
-
-
-def _matches(credential: Document, secret: str) -> bool:
-    return hmac.compare_digest(_hash(credential["salt"], secret), credential["hash"])

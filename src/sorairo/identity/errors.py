@@ -105,6 +105,23 @@ def disabled(client_id: str, name: str) -> EntraError:
     return EntraError(7000112, "unauthorized_client", f"Application '{client_id}'({name}) is disabled.")
 
 
+def unknown_user(name: str, directory: str) -> EntraError:
+    return EntraError(
+        50034,
+        "invalid_grant",
+        f"The user account {name} does not exist in the {directory} directory. To sign into this application, the "
+        "account must be added to the directory.",
+    )
+
+
+def bad_password() -> EntraError:
+    return EntraError(50126, "invalid_grant", "Error validating credentials due to invalid username or password.")
+
+
+def disabled_user() -> EntraError:
+    return EntraError(50057, "invalid_grant", "The user account is disabled.")
+
+
 def certificate_unsupported() -> EntraError:
     return EntraError(
         700027,

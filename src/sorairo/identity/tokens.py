@@ -25,9 +25,9 @@ SKEW = 300
 # Resources a token may be for besides ourselves. Real Azure's names are accepted, because SDKs ask for them by
 # default whatever the endpoint; the tokens are still signed by us and worth nothing elsewhere.
 _MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net")
+_GRAPH = ("https://graph.microsoft.com", "https://graph.sorairo.internal", "00000003-0000-0000-c000-000000000000")
 _OTHERS = (
-    "https://graph.microsoft.com",
-    "https://graph.sorairo.internal",
+    *_GRAPH,
     "https://containerregistry.azure.net",
     "https://storage.azure.com",
     "https://vault.azure.net",
@@ -56,6 +56,12 @@ class Authority:
         own = [self.base, *(f"https://{host}" for host in ("management.sorairo.internal", "localhost", "127.0.0.1"))]
         own += [f"{o}:{port}" for o in own if port and urlsplit(o).port is None]
         return frozenset(a + slash for a in (*own, *_MANAGEMENT) for slash in ("", "/"))
+
+    @property
+    def graph(self) -> frozenset[str]:
+        """Audiences of Microsoft Graph, which answers on our own origin, too; never those of Azure's management."""
+        own = {a for a in self.management if a.removesuffix("/") not in _MANAGEMENT}
+        return frozenset(own | {a + slash for a in _GRAPH for slash in ("", "/")})
 
     def knows(self, resource: str, directory: Directory) -> bool:
         """Whether a token may be asked for this resource: a service we stand for, or an application of the tenant

@@ -17,6 +17,7 @@ from sorairo.providers.microsoft_authorization.filters import parse_filter
 
 _ALLOWED = frozenset({"atscope", "principalid", "assignedto"})
 _SUPPORTED = "'atScope()' or 'principalId eq '{value}' or assignedTo('{value}')'"
+_TYPES = ("User", "Group", "ServicePrincipal", "ForeignGroup", "Device")
 _READ_ONLY = ("scope", "createdOn", "updatedOn", "createdBy", "updatedBy")
 
 
@@ -35,6 +36,7 @@ def role_assignments(store: Reads, directory: Directory) -> ResourceType[None]:
             raise ArmError(
                 "RoleDefinitionDoesNotExist", f"The specified role definition with ID '{wrong}' does not exist."
             )
+        _check_condition(properties)
         _check_principal(properties, directory)
         scope = admission.id.parent.rstrip("/")
         if admission.existing:
@@ -57,13 +59,15 @@ def role_assignments(store: Reads, directory: Directory) -> ResourceType[None]:
         """Assignments that hold at a scope: those of the scope and above, and without `atScope()` those below too."""
         terms = parse_filter(filter, _ALLOWED, _SUPPORTED)
         principal = terms.get("principalid", terms.get("assignedto"))
+        # `assignedTo` also finds what somebody has through groups.
+        whose = {principal, *(directory.groups_of(principal) if principal and "assignedto" in terms else ())}
         at = scope.lower().rstrip("/")
         above = set(scopes_above(at))
 
         def shown(assignment: Resource) -> bool:
             where = assignment.rid.parent.lower().rstrip("/")
             reaches = where in above or ("atscope" not in terms and where.startswith(f"{at}/"))
-            return reaches and principal in (None, assignment.properties["principalId"].lower())
+            return reaches and (principal is None or assignment.properties["principalId"].lower() in whose)
 
         return [a for a in store.list(type=ROLE_ASSIGNMENTS) if shown(a)]
 
@@ -93,10 +97,10 @@ def _check_name(name: str) -> None:
 
 def _check_principal(properties: Document, directory: Directory) -> None:
     """Without `principalType` the principal must be found, and its kind is filled in; with it Azure takes the
-    caller's word (the directory may lag), so that a client id written for an object id is stored and opens nothing."""
-    if "principalType" in properties:
-        return
-    if directory.service_principal(properties["principalId"]) is None:
+    caller's word where it finds nobody (the directory may lag), so that a client id written for an object id is
+    stored and opens nothing. A kind that is not the principal's is refused either way."""
+    found, said = directory.principal_type(properties["principalId"]), properties.get("principalType")
+    if said is None and found is None:
         raise ArmError(
             "PrincipalNotFound",
             f"Principal {properties['principalId'].replace('-', '')} does not exist in the directory "
@@ -105,7 +109,26 @@ def _check_principal(properties: Document, directory: Directory) -> None:
             "this case, set the role assignment principalType property to a value, such as ServicePrincipal, User, or "
             "Group. See https://aka.ms/docs-principaltype",
         )
-    properties["principalType"] = "ServicePrincipal"
+    if said is not None and said not in _TYPES:
+        raise ArmError("InvalidPrincipalType", f"The principal type '{said}' is none of {', '.join(_TYPES)}.")
+    if said is not None and found not in (None, said):
+        raise ArmError(
+            "UnmatchedPrincipalType",
+            f"The PrincipalId '{properties['principalId'].replace('-', '')}' has type '{found}', which is different "
+            f"from specified PrincipalType '{said}'.",
+        )
+    properties["principalType"] = said or found
+
+
+def _check_condition(properties: Document) -> None:
+    """A condition narrows what a role opens. Storing one without evaluating it would open more than was asked for."""
+    if properties.get("condition"):
+        raise ArmError(
+            "RoleAssignmentConditionNotSupported",
+            "sorairo does not evaluate conditions of role assignments, so it does not take any. Assign the role at a "
+            "narrower scope instead.",
+            target="condition",
+        )
 
 
 def _check_unchanged(existing: Resource, properties: Document) -> None:
