@@ -10,7 +10,6 @@ import base64
 import json
 from typing import Any
 
-from sorairo.cluster import azure_json as azure_json_file
 from sorairo.engine.types import Document, Resource
 from sorairo.providers.microsoft_containerservice.controlplane import GO, Endpoint
 from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
@@ -135,9 +134,12 @@ def cni_config() -> Document:
     }
 
 
-def custom_data(cluster: Resource, pool: Document, endpoint: Endpoint, *, memory_bytes: int, azure_json: str) -> str:
+def custom_data(
+    cluster: Resource, pool: Document, endpoint: Endpoint, *, memory_bytes: int, cloud: dict[str, tuple[str, str]]
+) -> str:
     """Base64 `#cloud-config` for a pool's scale set. The same for all its instances, and without secrets but two:
-    kube-proxy's certificate, and a service principal's secret in `azure_json`."""
+    kube-proxy's certificate, and a service principal's secret in azure.json, one of the files `cloud` (content and
+    mode by path)."""
     pki = cluster.private["pki"]
     minor = ".".join(pool["currentOrchestratorVersion"].split(".")[:2])
     kubernetes = f"/opt/sorairo/kubernetes-{minor}/kubernetes"
@@ -153,7 +155,7 @@ def custom_data(cluster: Resource, pool: Document, endpoint: Endpoint, *, memory
         "conntrack": {"maxPerCore": 0, "min": 0},
     }
     files = {
-        azure_json_file.PATH: (azure_json, "0600"),
+        **cloud,
         "/etc/kubernetes/certs/ca.crt": (pki["ca.crt"], "0644"),
         "/etc/kubernetes/kubelet.json": (json.dumps(kubelet_config(cluster, pool, memory_bytes)), "0644"),
         "/etc/kubernetes/kube-proxy.json": (json.dumps(proxy), "0644"),

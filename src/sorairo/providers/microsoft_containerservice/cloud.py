@@ -5,9 +5,11 @@ https://learn.microsoft.com/azure/aks/concepts-identity#aks-identities
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import replace
 
+from sorairo.cluster import azure_json
 from sorairo.cluster.azure_json import CloudConfig
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Document, Reader, Resource
@@ -16,7 +18,10 @@ from sorairo.providers.microsoft_containerservice.names import names, pools
 CONTRIBUTOR = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 RESOURCE_MANAGER = "https://management.sorairo.internal"
-"""Where the resource manager is for those inside a virtual network."""
+LOGIN = "https://login.sorairo.internal"
+"""Where the resource manager and the token service are for those inside a virtual network."""
+AUDIENCE = "https://management.azure.com/"
+"""What tokens for the resource manager are for, wherever it is."""
 
 
 def identity_id(cluster: Resource) -> str | None:
@@ -94,6 +99,15 @@ def node_config(cluster: Resource, *, tenant_id: str) -> CloudConfig:
     if not found.managed:
         return found
     return replace(found, identity=str((cluster.private.get("kubeletIdentity") or {}).get("clientId", "")))
+
+
+def node_files(cluster: Resource, *, tenant_id: str) -> dict[str, tuple[str, str]]:
+    """What every node has of this: content and mode by path."""
+    where = azure_json.environment(RESOURCE_MANAGER, LOGIN, AUDIENCE)
+    return {
+        azure_json.PATH: (node_config(cluster, tenant_id=tenant_id).text(), "0600"),
+        azure_json.ENVIRONMENT_PATH: (json.dumps(where, indent=4) + "\n", "0644"),
+    }
 
 
 def _secret(cluster: Resource) -> str:

@@ -181,8 +181,8 @@ class Observer:
                 custom[name] = ""
                 continue
             memory = self._sizes[pool["vmSize"].lower()][1]
-            azure_json = cloud.node_config(cluster, tenant_id=self._principals.tenant_id).text()
-            custom[name] = bootstrap.custom_data(cluster, pool, endpoint, memory_bytes=memory, azure_json=azure_json)
+            files = cloud.node_files(cluster, tenant_id=self._principals.tenant_id)
+            custom[name] = bootstrap.custom_data(cluster, pool, endpoint, memory_bytes=memory, cloud=files)
             count = 0 if cluster.private.get("stopped") else int(pool["count"])
             have = await ctx.list(type=INSTANCE, under=it.scale_set(name)) if scale_set else []
             first = int(scale_set.private.get("next", 0)) if scale_set else 0
