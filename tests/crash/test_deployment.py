@@ -15,8 +15,21 @@ from installation import Installation
 
 SCHEMA = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#"
 V = "2023-09-01"
-DEPLOYMENT = "resourceGroups/rg/providers/Microsoft.Resources/deployments/d"
 NET = "resourceGroups/rg/providers/Microsoft.Network"
+NSG, VNET = "Microsoft.Network/networkSecurityGroups", "Microsoft.Network/virtualNetworks"
+
+STEPS = (
+    # The network was asked for, and nothing written down of that. First, while there is no other network.
+    "virtualNetworks/ensure network:before",
+    f"deployments/put {NSG}/first-1:before",
+    f"deployments/put {NSG}/first-2:after",
+    f"deployments/put {VNET}/net-3:before",
+    f"deployments/put {VNET}/net-4:after",
+    f"deployments/put {NSG}/last-5:after",
+)
+"""Each in a deployment of its own, whose number is in the names of its resources; one life goes through all of them."""
+ENDS = ("deployments/outputs:before", "deployments/outputs:after")
+"""Steps that every deployment has: the one before must have ended."""
 
 
 @pytest.fixture
@@ -26,9 +39,8 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
     it.purge()
 
 
-def request() -> dict[str, Any]:
+def request(n: int) -> dict[str, Any]:
     where = {"apiVersion": V, "location": "westeurope"}
-    nsg = {"type": "Microsoft.Network/networkSecurityGroups", **where}
     template = {
         "$schema": SCHEMA,
         "contentVersion": "1.0.0.0",
@@ -38,47 +50,41 @@ def request() -> dict[str, Any]:
             "secret": {"type": "secureString"},
         },
         "resources": [
-            {**nsg, "name": "n1", "tags": {"tag": "[parameters('tag')]"}},
+            {**where, "type": NSG, "name": f"first-{n}", "tags": {"tag": "[parameters('tag')]"}},
             {
                 **where,
-                "type": "Microsoft.Network/virtualNetworks",
-                "name": "v",
+                "type": VNET,
+                "name": f"net-{n}",
                 "tags": {"tag": "[parameters('tag')]", "secret": "[string(length(parameters('secret')))]"},
-                "dependsOn": ["n1"],
-                "properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}},
+                "dependsOn": [f"first-{n}"],
+                "properties": {"addressSpace": {"addressPrefixes": [f"10.{n}.0.0/16"]}},
             },
-            {**nsg, "name": "n2", "tags": {"of": "[reference('v').addressSpace.addressPrefixes[0]]"}},
+            {
+                **where,
+                "type": NSG,
+                "name": f"last-{n}",
+                "tags": {"of": f"[reference('net-{n}').addressSpace.addressPrefixes[0]]"},
+            },
         ],
-        "outputs": {"tag": {"type": "string", "value": "[reference('n1', '2023-09-01', 'Full').tags.tag]"}},
+        "outputs": {"tag": {"type": "string", "value": f"[reference('first-{n}', '{V}', 'Full').tags.tag]"}},
     }
     parameters = {"secret": {"value": "hunter2"}}
     return {"properties": {"mode": "Incremental", "template": template, "parameters": parameters}}
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        "deployments/put Microsoft.Network/networkSecurityGroups/n1:before",
-        "deployments/put Microsoft.Network/networkSecurityGroups/n1:after",
-        "deployments/put Microsoft.Network/virtualNetworks/v:before",
-        # The network was asked for, and nothing written down of that.
-        "virtualNetworks/ensure network:before",
-        "deployments/put Microsoft.Network/virtualNetworks/v:after",
-        "deployments/put Microsoft.Network/networkSecurityGroups/n2:after",
-        "deployments/outputs:before",
-        "deployments/outputs:after",
-    ],
-)
-def test_it_goes_on(installation: Installation, step: str) -> None:
-    installation.start(SORAIRO_CRASH_AT=step)
-    installation.group("rg")
+def ask(installation: Installation, n: int) -> None:
+    """Ask for a deployment that the process does not survive."""
     with contextlib.suppress(httpx.TransportError):  # it may die before it can answer
-        installation.arm("PUT", DEPLOYMENT, request())
+        installation.arm("PUT", f"resourceGroups/rg/providers/Microsoft.Resources/deployments/d{n}", request(n))
     assert installation.wait_dead() == -9
-    installation.start()
+
+
+def check(installation: Installation, n: int) -> None:
+    """It has gone on, and ended as if nothing had been."""
+    deployment = f"resourceGroups/rg/providers/Microsoft.Resources/deployments/d{n}"
     deadline = time.monotonic() + 60
     while True:
-        found = installation.arm("GET", DEPLOYMENT).json()
+        found = installation.arm("GET", deployment).json()
         state = found["properties"]["provisioningState"]
         if state in ("Succeeded", "Failed", "Canceled"):
             break
@@ -86,13 +92,34 @@ def test_it_goes_on(installation: Installation, step: str) -> None:
         time.sleep(0.05)
     assert state == "Succeeded", found
     tag = found["properties"]["outputs"]["tag"]["value"]
-    tags = {n: installation.arm("GET", f"{NET}/{n}").json()["tags"] for n in (
-        "networkSecurityGroups/n1", "virtualNetworks/v", "networkSecurityGroups/n2")}  # fmt: skip
-    assert tags == {
-        "networkSecurityGroups/n1": {"tag": tag},
-        "virtualNetworks/v": {"tag": tag, "secret": "7"},
-        "networkSecurityGroups/n2": {"of": "10.0.0.0/16"},
-    }
-    operations = installation.arm("GET", f"{DEPLOYMENT}/operations").json()["value"]
+
+    def tags(name: str) -> Any:
+        return installation.arm("GET", f"{NET}/{name}").json()["tags"]
+
+    assert tags(f"networkSecurityGroups/first-{n}") == {"tag": tag}
+    assert tags(f"virtualNetworks/net-{n}") == {"tag": tag, "secret": "7"}
+    assert tags(f"networkSecurityGroups/last-{n}") == {"of": f"10.{n}.0.0/16"}
+    operations = installation.arm("GET", f"{deployment}/operations").json()["value"]
     assert len(operations) == 3
     assert {o["properties"]["provisioningState"] for o in operations} == {"Succeeded"}
+
+
+def test_it_goes_on_after_every_step(installation: Installation) -> None:
+    for n, crash in enumerate(STEPS):
+        installation.start(SORAIRO_CRASH_AT=crash)
+        if n:
+            check(installation, n - 1)
+        else:
+            installation.group("rg")
+        ask(installation, n)
+    for n, crash in enumerate(ENDS, start=len(STEPS)):
+        installation.start()
+        check(installation, n - 1)
+        installation.stop()
+        installation.start(SORAIRO_CRASH_AT=crash)
+        ask(installation, n)
+    installation.start()
+    check(installation, len(STEPS) + len(ENDS) - 1)
+    # What was secret is in nothing that was written to be read.
+    for file in installation.state.log.parent.iterdir():
+        assert b"hunter2" not in file.read_bytes()
