@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,14 @@ from sorairo.cli import azure
 from sorairo.cli.links import find_az
 from sorairo.identity.bootstrap import Credentials
 from sorairo.tls import write_bundle
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What `az` prints of an error, in Azure's code and words."""
+
+    code: str
+    message: str
 
 
 class Az:
@@ -40,14 +51,28 @@ class Az:
             "AZURE_CORE_DISABLE_PROGRESS_BAR": "true",
         }
 
-    def __call__(self, *arguments: str, group: str = "") -> Any:
+    def signed_out(self, folder: Path) -> Az:
+        """Another user of the same machine, whom `az` knows nothing of."""
+        folder.mkdir()
+        for name in ("clouds.config", "config"):
+            shutil.copy(Path(self._environment["AZURE_CONFIG_DIR"]) / name, folder / name)
+        other = object.__new__(Az)
+        other.__dict__ |= self.__dict__
+        other._environment = {**self._environment, "AZURE_CONFIG_DIR": str(folder)}
+        return other
+
+    def __call__(self, *arguments: str, group: str = "", folder: Path | None = None) -> Any:
         """The command's answer: JSON, text where that is what it gives, None when it says nothing."""
-        done = self.run(*arguments, group=group)
-        assert done.returncode == 0, f"az {' '.join(arguments)}: {done.stderr}"
+        said = self.text(*arguments, group=group, folder=folder)
         try:
-            return json.loads(done.stdout) if done.stdout.strip() else None
+            return json.loads(said) if said.strip() else None
         except ValueError:
-            return done.stdout
+            return said
+
+    def text(self, *arguments: str, group: str = "", folder: Path | None = None) -> str:
+        done = self.run(*arguments, group=group, folder=folder)
+        assert done.returncode == 0, f"az {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return done.stdout
 
     def fails(self, *arguments: str, group: str = "") -> str:
         """What a command that must fail says."""
@@ -55,14 +80,23 @@ class Az:
         assert done.returncode != 0, f"az {' '.join(arguments)} succeeded: {done.stdout}"
         return done.stderr
 
-    def run(self, *arguments: str, group: str = "") -> subprocess.CompletedProcess[str]:
+    def refused(self, *arguments: str, group: str = "") -> Refusal:
+        """The error of ARM's that a command must fail with."""
+        stderr = self.fails(*arguments, group=group)
+        said = re.search(r"ERROR: \((\w+)\) (.*?)(?=\nCode: |\Z)", stderr, re.DOTALL)
+        assert said, f"az {' '.join(arguments)}: {stderr}"
+        return Refusal(said[1], said[2].strip())
+
+    def run(self, *arguments: str, group: str = "", folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """`folder`: where it runs."""
         more = ["--resource-group", group] if group else []
         return subprocess.run(
             [str(self._az), *arguments, *more, "--only-show-errors"],
             env=self._environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            cwd=folder,
+            timeout=300,
             stdin=subprocess.DEVNULL,
         )
 

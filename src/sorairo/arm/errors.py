@@ -100,6 +100,12 @@ def invalid_parameter(name: str, value: str, wanted: str) -> ArmError:
 
 
 def unavailable_location(location: str, type: str, known: Iterable[str]) -> ArmError:
+    if type == "Microsoft.Resources/resourceGroups":
+        return ArmError(
+            "LocationNotAvailableForResourceGroup",
+            f"The provided location '{location}' is not available for resource group. "
+            f"List of available regions is '{','.join(known)}'.",
+        )
     return ArmError(
         "LocationNotAvailableForResourceType",
         f"The provided location '{location}' is not available for resource type '{type}'. "

@@ -53,7 +53,10 @@ def incoming(body: Document, existing: Resource | None, *, patch: bool) -> Docum
         for key in ["provisioningState", *(k for k in shown if k not in wanted)]:
             properties.pop(key, None)
     if patch and existing:
+        tags = body.get("tags")
         body = merge_patch(copied(existing.body), body)  # What is not patched is shared, and will be edited.
+        if isinstance(tags, dict):  # The one part that Azure's PATCHes replace as a whole.
+            body["tags"] = {k: v for k, v in tags.items() if v is not None}
     body.setdefault("properties", {})
     return body
 

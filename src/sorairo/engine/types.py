@@ -328,6 +328,9 @@ class ResourceType(Generic[A]):
     writable: bool = True
     """False: clients cannot PUT it; it is made by its owner (scale set instances)."""
     delete_status: int = 202
+    patience: float = 0.0
+    """Seconds that a PUT or DELETE waits for its operation at least: for types whose clients know no operations, and
+    whose work takes milliseconds."""
     admit_delete: Callable[[Admission], Awaitable[None]] = _admit_as_is
     """May refuse a client's DELETE (still in use); not asked when an owner (resource group, cluster) goes."""
     watches: Mapping[str, Watch] = field(default_factory=dict)

@@ -62,7 +62,7 @@ async def _write(x: Exchange, *, patch: bool) -> Answer:
         correlation_id=x.correlation_id,
     )
     status = type.created if accepted.created else 200
-    if accepted.operation is None or await _made(x, accepted.operation):
+    if accepted.operation is None or await _done(x, accepted.operation, type.patience):
         document = accepted.document if accepted.operation is None else x.control.show(id)
         return _document(201 if status == 201 else 200, document)
     answer = _document(status, accepted.document)
@@ -70,10 +70,10 @@ async def _write(x: Exchange, *, patch: bool) -> Answer:
     return answer
 
 
-async def _made(x: Exchange, operation: Operation) -> bool:
+async def _done(x: Exchange, operation: Operation, patience: float) -> bool:
     """Whether an operation succeeds while the client waits for its answer anyway."""
     hurried = "respond-async" in x.headers.get("prefer", "")  # RFC 7240
-    until = time.monotonic() + (0 if hurried else x.arm.settings.patience)
+    until = time.monotonic() + (0 if hurried else max(patience, x.arm.settings.patience))
     key = operation.resource_id.lower()
     while operation.status == "InProgress" and (left := until - time.monotonic()) > 0:
         await x.control.loop.wait_change(key, left)
@@ -89,7 +89,7 @@ async def delete(x: Exchange) -> Answer:
     )
     if operation is None:
         return Answer(204)
-    if operation.status != "InProgress":
+    if operation.status != "InProgress" or (type.patience and await _done(x, operation, type.patience)):
         return Answer(200, last)
     return Answer(type.delete_status, None, lro.headers(x, operation, location=True))
 

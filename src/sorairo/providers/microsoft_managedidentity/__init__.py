@@ -47,5 +47,6 @@ def provider(principals: Principals) -> Provider:
         API_VERSIONS,
         reconciler=IdentityReconciler(principals),
         schema="userAssignedIdentities",
+        patience=10.0,
     )
     return Provider("Microsoft.ManagedIdentity", (type,))
