@@ -6,12 +6,11 @@ loop calls it when one resource is composed of others.
 
 from __future__ import annotations
 
-import contextvars
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from sorairo.engine import conditions, documents
 from sorairo.engine.admission import AsyncReader as AsyncReader
@@ -24,8 +23,6 @@ from sorairo.engine.operations import log_activity, new_operation
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Admission, Call, Document, Guard, Operation, Resource, ResourceType, Schema
 from sorairo.store import Store, Tx
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -180,7 +177,7 @@ class Control:
             log_activity(tx, asked.id, f"{type.name}/write", asked.principal, asked.correlation_id, status)
             return resource, operation
 
-        resource, operation = await self._transact(write)
+        resource, operation = await self.store.transact(write)
         self._woken(resource, operation, existing)
         if asked.managed_by is not None:  # Nobody looks at it.
             return Accepted(resource, {}, operation, found.created)
@@ -235,7 +232,7 @@ class Control:
                 tx.put(resource)
             return resource, operation
 
-        gone, operation = await self._transact(write)
+        gone, operation = await self.store.transact(write)
         if gone is None:
             return None
         self._woken(gone, operation, existing)
@@ -308,17 +305,12 @@ class Control:
             log_activity(tx, id, declared.permission, principal, correlation_id, "Accepted")
             return now, operation
 
-        changed, operation = await self._transact(note)
+        changed, operation = await self.store.transact(note)
         if declared.change is None:
             self.loop.run_action(operation)
         else:
             self._woken(changed, operation)
         return Acted(None, operation)
-
-    async def _transact(self, write: Callable[[Tx], T]) -> T:
-        """In the writer's thread, and still within the caller's span."""
-        context = contextvars.copy_context()
-        return await self.store.transact(lambda tx: context.run(write, tx))
 
     # --- pieces --------------------------------------------------------------------------------------
 
