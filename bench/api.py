@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -48,6 +49,17 @@ class Api:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{path}: {status} {body}")
             await asyncio.sleep(0.02)
+
+    async def until_listening(self) -> None:
+        """The socket listens well before anyone answers; who connects then is answered first."""
+        while True:
+            with socket.socket() as probe:
+                probe.setblocking(False)
+                try:
+                    await asyncio.get_running_loop().sock_connect(probe, (self.host, self.port))
+                    return
+                except OSError:
+                    await asyncio.sleep(0.01)
 
 
 def is_ready(status: int, body: Any) -> bool:

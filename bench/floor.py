@@ -79,7 +79,7 @@ class Plan:
             "controller-manager.conf": kubeconfig(
                 local,
                 ca,
-                *self.ca.issue("system:kube-controller-manager", "system:masters" if options.masters else None),
+                *self.ca.issue("system:kube-controller-manager"),
             ),
             "scheduler.conf": kubeconfig(local, ca, *self.ca.issue("system:kube-scheduler")),
         }
@@ -248,15 +248,18 @@ async def run(options: argparse.Namespace) -> tuple[dict[str, float], dict[str, 
             await node
             mark("node's processes")
             api = plan.api(state)
-            if options.release != "now":
-                await api.until("/readyz", lambda status, _: status != 0)
-                mark("API server serves")
+            serves = asyncio.create_task(
+                _mark(plan.api(state), "/readyz", lambda s, _: s != 0, mark, "API server serves")
+            )
+            if options.release == "serving":
+                await serves
+            elif options.release == "listening":
+                await api.until_listening()
             (machines.root(NODE) / "var/lib/ready").touch()
             (machines.root(CONTROL) / "serves").touch()
-            if options.release == "now":
-                (machines.root(CONTROL) / "ready").touch()
             controllers = asyncio.create_task(_release(plan.api(state), machines, mark))
             watched = [
+                serves,
                 controllers,
                 _mark(plan.api(state), f"/api/v1/nodes/{cluster.node}", lambda s, _: s == 200, mark, "node registered"),
                 _mark(plan.api(state), f"/api/v1/nodes/{cluster.node}", is_ready, mark, "node Ready"),
@@ -362,11 +365,10 @@ def main() -> None:
     parser.add_argument("--images", nargs="*", default=[], help="image stores to give the node")
     parser.add_argument(
         "--release",
-        choices=("now", "serving"),
-        default="serving",
-        help="when kubelet starts: with all the others, or at the API server's first answer",
+        choices=("now", "listening", "serving"),
+        default="listening",
+        help="when kubelet and scheduler start: at once, at the API server's socket, at its first answer",
     )
-    parser.add_argument("--masters", action="store_true", help="controllers as system:masters: RBAC is not waited for")
     parser.add_argument("--keep", action="store_true", help="wait for a line on standard input before removing")
     parser.add_argument("--env", nargs="*", default=[], metavar="NAME=VALUE", help="for every program")
     parser.add_argument("--env-of", nargs="*", default=[], metavar="SERVICE:NAME=VALUE")
