@@ -80,7 +80,8 @@ def holds(stored: Any, wanted: Any, *, shared: bool = False) -> bool:
             return False
         if shared and all(isinstance(i, dict) and "name" in i for i in (*wanted, *stored)):
             there = {i["name"].lower(): i for i in stored}
-            return all(holds(there.get(w["name"].lower()), w, shared=True) for w in wanted)
+            rest = ({k: v for k, v in w.items() if k != "name"} for w in wanted)
+            return all(holds(there.get(w["name"].lower()), r, shared=True) for w, r in zip(wanted, rest, strict=True))
         return len(stored) == len(wanted) and all(
             holds(s, w, shared=shared) for s, w in zip(stored, wanted, strict=True)
         )
