@@ -48,6 +48,8 @@ class FakeArm:
         self.documents: dict[str, Document] = {}
         self.log: list[tuple[str, str]] = []
         self.refuse: Callable[[str, str], httpx.Response | None] = lambda method, path: None
+        self.fail: Callable[[str, Document], str | None] = lambda path, body: None
+        """The code that the operation of a PUT fails with, though what it put stays."""
         self.signed_in = True
         self._numbers = itertools.count(1)
         self.put(f"{NETWORK}/networkSecurityGroups/aks-nsg", {"properties": {"securityRules": []}})
@@ -129,17 +131,24 @@ class FakeArm:
         if (refusal := self.refuse(method, path)) is not None:
             return refusal
         if path.startswith("/operations/"):
-            return httpx.Response(200, json={"status": "Succeeded"})
+            code = path.rpartition("/")[2]
+            if code == "done":
+                return httpx.Response(200, json={"status": "Succeeded"})
+            return httpx.Response(200, json={"status": "Failed", "error": {"code": code, "message": "No."}})
         there = self.documents.get(path.lower())
         if method == "GET":
             return self._read(path, there)
         if method == "DELETE":
             self.documents.pop(path.lower(), None)
-            return httpx.Response(202 if there else 204, headers={"azure-asyncoperation": "https://arm/operations/1"})
+            return httpx.Response(
+                202 if there else 204, headers={"azure-asyncoperation": "https://arm/operations/done"}
+            )
         if "if-match" in request.headers and (there is None or request.headers["if-match"] != there["etag"]):
             return error(412, "PreconditionFailed")
-        document = self.put(path, json.loads(request.content))
-        headers = {"azure-asyncoperation": "https://arm/operations/1", "retry-after": "1"}
+        body = json.loads(request.content)
+        document = self.put(path, body)
+        operation = f"https://arm/operations/{self.fail(path, body) or 'done'}"
+        headers = {"azure-asyncoperation": operation, "retry-after": "1"}
         return httpx.Response(200 if there else 201, json=document, headers=headers)
 
     def _read(self, path: str, there: Document | None) -> httpx.Response:

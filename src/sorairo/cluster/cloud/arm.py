@@ -30,13 +30,14 @@ LONGEST_WAIT = 300.0
 class ArmFailure(Exception):
     """ARM refused. `str(e)` is worded as Azure's own clients word it, with the error's code and the whole answer."""
 
-    def __init__(self, method: str, url: str, status: int, reason: str, text: str) -> None:
+    def __init__(self, method: str, url: str, status: int, reason: str, text: str, *, operation: bool = False) -> None:
+        """`operation`: it had been accepted, and failed then."""
         try:
             error = json.loads(text)["error"]
             code, message = str(error.get("code", "")), str(error.get("message", ""))
         except (ValueError, KeyError, TypeError, AttributeError):
             code, message = "", text
-        self.status, self.code, self.message = status, code, message
+        self.status, self.code, self.message, self.operation = status, code, message, operation
         rule = "-" * 80
         super().__init__(
             f"{method} {url}\n{rule}\nRESPONSE {status}: {status} {reason}\nERROR CODE: {code or 'Unavailable'}\n"
@@ -120,7 +121,14 @@ class Arm:
                     error = body.get("error") or {"code": status, "message": f"The operation was {status}."}
                     request = response.request
                     text = json.dumps({"error": error})
-                    raise ArmFailure(request.method, _bare(request.url), answer.status_code, answer.reason_phrase, text)
+                    raise ArmFailure(
+                        request.method,
+                        _bare(request.url),
+                        answer.status_code,
+                        answer.reason_phrase,
+                        text,
+                        operation=True,
+                    )
                 if status == "Succeeded":
                     return True
                 most = _seconds(answer, POLL_MOST)

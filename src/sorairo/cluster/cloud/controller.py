@@ -167,7 +167,8 @@ class CloudController:
         with trace.span(f"expose {named}", "reconcile", services=[key_of(s) for s in looked_at][:50]) as span:
             cause = await self._attempt(it)
             # One Service's wish may make ARM refuse the whole document: then each by itself.
-            if isinstance(cause, ArmFailure) and cause.status == 400 and len(looked_at) > 1:
+            refused = isinstance(cause, ArmFailure) and cause.status < 500 and cause.status not in (401, 403)
+            if refused and len(looked_at) > 1:
                 it.failures.clear()
                 for service in looked_at:
                     one = Pass(services, [service])

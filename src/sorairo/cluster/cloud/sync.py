@@ -7,6 +7,7 @@ many Services need changed in one document (the load balancer, the security grou
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -190,13 +191,30 @@ class Synchronizer:
                 await self._arm.delete(id)
                 del there[name]
             elif made.document is not None and made.changed:
-                # Where an internal Service is, only the answer tells.
-                there[name] = await self._arm.put(id, made.document, read=name == names.INTERNAL)
+                there[name] = await self._put_balancer(id, there.get(name), made.document)
             it.changed |= made.changed
             it.failures |= made.refused
         balancers = [self._config.id(BALANCERS, n) for n in (names.PUBLIC, names.INTERNAL) if n in there]
         await self._members.join(balancers, thorough=it.everything)
         return there, left
+
+    async def _put_balancer(self, id: str, before: Document | None, after: Document) -> Document:
+        try:
+            # Where an internal Service is, only the answer tells.
+            return await self._arm.put(id, after, read=id.endswith(f"/{names.INTERNAL}"))
+        except ArmFailure as e:
+            if e.operation:
+                await self._undo(id, before)
+            raise
+
+    async def _undo(self, id: str, before: Document | None) -> None:
+        """What was accepted and then failed is stored: one Service's wish would fail everybody's next."""
+        with contextlib.suppress(ArmFailure):
+            now = await self._arm.get(id)
+            if now and before:
+                await self._arm.put(id, {**before, "etag": now["etag"]}, read=False)
+            elif now:
+                await self._arm.delete(id)
 
     # --- the security group --------------------------------------------------------------------------
 
