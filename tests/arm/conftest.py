@@ -20,6 +20,7 @@ from sorairo.engine.registry import Registry
 from sorairo.engine.types import Action, Call, Context, Document, Inline, Provider, Resource, ResourceType, Step
 from sorairo.identity.principal import Principal
 from sorairo.providers import microsoft_resources
+from sorairo.providers.microsoft_authorization.locks import Locks, locks
 from sorairo.store import Store
 
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-111111111111"
@@ -169,8 +170,11 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         trace.record_to(store.add_span)
         gate = Gate()
         inside = Inside(lambda object_id: Principal(object_id, "tenant-1"))
-        providers = [microsoft_resources.provider(store, inside), made_up_provider(gate)]
-        control = Control(store, Registry(providers))
+        held = Locks(store)
+        store.listen(held.changed)
+        authorization = Provider("Microsoft.Authorization", (locks(store),))
+        providers = [microsoft_resources.provider(store, inside), authorization, made_up_provider(gate)]
+        control = Control(store, Registry(providers), guard=held.check)
         await store.transact(
             lambda tx: [
                 tx.put(
