@@ -59,6 +59,7 @@ from sorairo.providers import (
     microsoft_resources,
     schemas,
 )
+from sorairo.providers.microsoft_authorization.locks import Locks
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice.admission import Capacity
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
@@ -155,6 +156,7 @@ def make_control(
     api: KubernetesApi,
     public_addresses: tuple[str, ...],
     inside: Inside,
+    locks: Locks,
 ) -> Control:
     principals = Principals(directory)
     substrate = Substrate(
@@ -176,7 +178,7 @@ def make_control(
         microsoft_compute.provider(host.nodes),
         microsoft_containerservice.provider(substrate, principals, sizes, capacity),
     ]
-    return Control(store, Registry(providers), schemas.check)
+    return Control(store, Registry(providers), schemas.check, locks.check)
 
 
 def _from(ports: range, seed: int) -> tuple[int, ...]:
@@ -295,7 +297,9 @@ async def serve(state: State, config: Config) -> None:
     api = KubernetesApi()
     host = make_host(config.substrate, state, engine_folders())
     inside = Inside(lambda object_id: principal_of(directory, object_id))
-    control = make_control(store, directory, host, config, api, state.fabric.public_addresses, inside)
+    locks = Locks(store)
+    store.listen(locks.changed)
+    control = make_control(store, directory, host, config, api, state.fabric.public_addresses, inside, locks)
 
     def administers(caller: Principal) -> bool:
         """Who may give roles on the subscription administers the directory, too."""
