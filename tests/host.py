@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -49,8 +50,8 @@ class Host:
             sysctls=tuple(_read(Path("/proc/sys") / name) for name in SYSCTLS),
         )
 
-    def difference(self, before: Host) -> dict[str, object]:
-        """What is there now and was not, by kind. Other installations' coming and going shows too: run tests alone."""
+    def difference(self, before: Host, about: Sequence[str]) -> dict[str, object]:
+        """What is there now and was not, by kind, of an installation (`Installation.marks`): others come and go."""
         found: dict[str, object] = {}
         for field in fields(self):
             now, then = getattr(self, field.name), getattr(before, field.name)
@@ -58,7 +59,7 @@ class Host:
                 changed = {n: (a, b) for n, a, b in zip(SYSCTLS, then, now, strict=True) if a != b}
                 if changed:
                     found["sysctls"] = changed
-            elif extra := now - then:
+            elif extra := {e for e in now - then if field.name == "tables" or any(mark in e for mark in about)}:
                 found[field.name] = sorted(extra)
         return found
 
@@ -83,8 +84,10 @@ def _processes() -> list[str]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if b"SORAIRO_OWNER=" in (folder / "environ").read_bytes():
-                found.append(f"{folder.name} {(folder / 'comm').read_text().strip()}")
+            environment = (folder / "environ").read_bytes().decode(errors="replace").split("\0")
+            mark = next((each for each in environment if each.startswith("SORAIRO_STATE=")), "")
+            if any(each.startswith("SORAIRO_OWNER=") for each in environment):
+                found.append(f"{folder.name} {(folder / 'comm').read_text().strip()} {mark}")
         except OSError:
             continue
     return found

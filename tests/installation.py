@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from sorairo.drivers.procs import state_mark
 from sorairo.state import Config, State
 from sorairo.tls import ensure_certificates
 
@@ -51,6 +52,12 @@ class Installation:
         self.base = f"https://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._http: httpx.Client | None = None
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What names of host objects of this installation hold: for `Host.difference`."""
+        fabric = self.state.fabric
+        return (str(self.state.root), state_mark(self.state.root), fabric.tag, str(fabric.run_dir))
 
     # --- the daemon ------------------------------------------------------------------------------------
 
