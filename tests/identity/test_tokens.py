@@ -78,7 +78,7 @@ async def test_the_tenant_by_its_domain(installation: Installation, client: http
     [
         ({"client_secret": "wrong"}, 401, "invalid_client", 7000215),
         ({"client_secret": "-"}, 401, "invalid_client", 7000218),
-        ({"client_secret": "-", "client_assertion": "x"}, 401, "invalid_client", 700027),
+        ({"client_secret": "-", "client_assertion": "x"}, 400, "invalid_request", 50027),
         ({"client_id": "6c4b1f5e-0000-0000-0000-000000000000"}, 400, "unauthorized_client", 700016),
         ({"grant_type": "-"}, 400, "invalid_request", 900144),
         ({"client_id": "-"}, 400, "invalid_request", 900144),
@@ -86,7 +86,7 @@ async def test_the_tenant_by_its_domain(installation: Installation, client: http
         ({"scope": "a/.default b/.default"}, 400, "invalid_scope", 70011),
         ({"scope": f"{BASE}/user_impersonation"}, 400, "invalid_scope", 1002012),
         ({"scope": "https://nobody.example/.default"}, 400, "invalid_resource", 500011),
-        ({"grant_type": "password"}, 400, "unsupported_grant_type", 70003),
+        ({"grant_type": "implicit"}, 400, "unsupported_grant_type", 70003),
     ],
 )
 async def test_refusals_are_entras(

@@ -122,14 +122,120 @@ def disabled_user() -> EntraError:
     return EntraError(50057, "invalid_grant", "The user account is disabled.")
 
 
-def certificate_unsupported() -> EntraError:
+def bad_certificate(client_id: str, reason: str, thumbprint: str) -> EntraError:
     return EntraError(
         700027,
         "invalid_client",
-        "Client assertion failed signature validation: sorairo does not implement certificate and federated "
-        "credentials yet; sign in with a client secret.",
+        "The certificate with identifier used to sign the client assertion is not registered on application. "
+        f"[Reason - {reason}, Thumbprint of key used by client: '{thumbprint}', Client app: '{client_id}'].",
         status=401,
     )
+
+
+def malformed_assertion() -> EntraError:
+    return EntraError(50027, "invalid_request", "JWT token is invalid or malformed.")
+
+
+def another_client() -> EntraError:
+    return EntraError(
+        700021,
+        "invalid_client",
+        "Client assertion application identifier doesn't match 'client_id' parameter.",
+        status=401,
+    )
+
+
+def wrong_assertion_audience(audience: str) -> EntraError:
+    return EntraError(
+        700023,
+        "invalid_client",
+        f"Client assertion audience claim '{audience}' does not match Realm issuer.",
+        status=401,
+    )
+
+
+def assertion_not_in_time(now: str, starts: str, ends: str) -> EntraError:
+    return EntraError(
+        700024,
+        "invalid_client",
+        f"Client assertion is not within its valid time range. Current time: {now}, assertion valid from {starts}, "
+        f"expiry time of assertion {ends}. Review the documentation at "
+        "https://learn.microsoft.com/entra/identity-platform/certificate-credentials.",
+        status=401,
+    )
+
+
+def no_federation(code: int, part: str, given: str) -> EntraError:
+    return EntraError(
+        code,
+        "invalid_client",
+        f"No matching federated identity record found for presented assertion {part} '{given}'. Check your federated "
+        "identity credential Subject, Audience and Issuer against the presented assertion. "
+        "https://learn.microsoft.com/entra/workload-id/workload-identity-federation",
+        status=401,
+    )
+
+
+def unknown_issuer_key(kid: str) -> EntraError:
+    return EntraError(
+        50013,
+        "invalid_grant",
+        f"Assertion failed signature validation. [Reason - The key was not found., Key identifier: '{kid}'].",
+    )
+
+
+def issuer_unreachable(issuer: str, why: str) -> EntraError:
+    return EntraError(50166, "invalid_request", f"Request to external OIDC endpoint '{issuer}' failed: {why}.")
+
+
+def bad_redirect(uri: str, client_id: str) -> EntraError:
+    return EntraError(
+        50011,
+        "invalid_request",
+        f"The redirect URI '{uri}' specified in the request does not match the redirect URIs configured for the "
+        f"application '{client_id}'. Make sure the redirect URI sent in the request matches one added to your "
+        "application. Navigate to https://aka.ms/redirectUriMismatchError to learn more.",
+    )
+
+
+def spent_code() -> EntraError:
+    return EntraError(54005, "invalid_grant", "OAuth2 Authorization code was already redeemed, please retry with a new "
+                      "valid code or use an existing refresh token.")  # fmt: skip
+
+
+def bad_verifier() -> EntraError:
+    return EntraError(501481, "invalid_grant", "The Code_Verifier does not match the code_challenge supplied in the "
+                      "authorization request.")  # fmt: skip
+
+
+def pending() -> EntraError:
+    return EntraError(70016, "authorization_pending", "OAuth 2.0 device flow error. Authorization is pending. Continue "
+                      "polling.")  # fmt: skip
+
+
+def declined() -> EntraError:
+    return EntraError(70018, "authorization_declined", "The user declined the request to sign in.")
+
+
+def bad_device_code() -> EntraError:
+    return EntraError(70019, "expired_token", "Verification code expired. Have the user retry the sign-in.")
+
+
+def stale_grant() -> EntraError:
+    return EntraError(
+        50173,
+        "invalid_grant",
+        "The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have "
+        "changed or reset their password.",
+    )
+
+
+def bad_refresh_token() -> EntraError:
+    return EntraError(9002313, "invalid_grant", "Invalid request. Request is malformed or invalid: the refresh token.")
+
+
+def expired_refresh_token() -> EntraError:
+    return EntraError(700082, "invalid_grant", "The refresh token has expired due to inactivity.")
 
 
 def bad_grant(grant: str) -> EntraError:

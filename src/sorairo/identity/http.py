@@ -5,13 +5,12 @@ https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
 import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,26 +18,33 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sorairo.identity import errors
+from sorairo.identity.assertions import IssuerKeys, LoopbackIssuers
+from sorairo.identity.clients import Clients
 from sorairo.identity.directory import ServicePrincipal
 from sorairo.identity.errors import EntraError
+from sorairo.identity.form import read_form
+from sorairo.identity.people import DEVICE_LIFETIME, INTERVAL, People, resource_of
+from sorairo.identity.signin import SignIn
 from sorairo.identity.tokens import LIFETIME, Tokens
 
 MANY = ("common", "organizations", "consumers")
 """Tenant names that stand for any tenant."""
-LONGEST = 65536
-"""Bytes of the largest token request read."""
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 PATHS = re.compile(
     r"/[^/]+/((v2\.0/)?\.well-known/openid-configuration|discovery/(v2\.0/)?keys|discovery/instance"
-    r"|oauth2/(v2\.0/)?token)/?",
+    r"|oauth2/(v2\.0/)?(token|authorize|devicecode|deviceauth|logout)|userrealm/[^/]+)/?",
     re.IGNORECASE,
 )
 """What this service answers; everything else on the origin is ARM's."""
 
 
-def create_app(tokens: Tokens) -> Starlette:
-    """The token service as an ASGI app; it answers the paths that match `PATHS`."""
-    service = _Service(tokens)
+def create_app(tokens: Tokens, issuer_keys: IssuerKeys | None = None) -> Starlette:
+    """The token service as an ASGI app; it answers the paths that match `PATHS`. `issuer_keys`: of whom federated
+    credentials trust; by default those of this machine."""
+    clients, people = Clients(tokens, issuer_keys or LoopbackIssuers()), People(tokens)
+    service = _Service(tokens, clients, people)
+    signing_in = SignIn(tokens.directory, people, clients)
     routes = [
         Route("/{tenant}/v2.0/.well-known/openid-configuration", service.discovery_v2),
         Route("/{tenant}/.well-known/openid-configuration", service.discovery_v1),
@@ -47,13 +53,23 @@ def create_app(tokens: Tokens) -> Starlette:
         Route("/{tenant}/discovery/keys", service.keys),
         Route("/{tenant}/oauth2/v2.0/token", service.token_v2, methods=["POST"]),
         Route("/{tenant}/oauth2/token", service.token_v1, methods=["POST"]),
+        Route("/{tenant}/userrealm/{user}", service.realm),
+        Route("/{tenant}/oauth2/deviceauth", signing_in.device, methods=["GET", "POST"]),
+        Route("/{tenant}/oauth2/v2.0/logout", service.logout),
     ]
+    for version in ("", "v2.0/"):
+        routes += [
+            Route(f"/{{tenant}}/oauth2/{version}authorize", signing_in.authorize, methods=["GET", "POST"]),
+            Route(f"/{{tenant}}/oauth2/{version}devicecode", service.device_code, methods=["POST"]),
+        ]
     return Starlette(routes=routes, exception_handlers={EntraError: _refuse})
 
 
 class _Service:
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, clients: Clients, people: People) -> None:
         self._tokens = tokens
+        self._clients = clients
+        self._people = people
         self._directory = tokens.directory
 
     # --- discovery -------------------------------------------------------------------------------------
@@ -108,20 +124,25 @@ class _Service:
     # --- tokens ----------------------------------------------------------------------------------------
 
     async def token_v2(self, request: Request) -> Response:
-        form = await self._form(request)
-        principal = self._client(request, form)
-        scope = _needed(form, "scope")
-        resource = _resource_of(scope)
-        token = self._tokens.sign(self._claims(principal, resource))
+        form = await read_form(request)
+        if _needed(form, "grant_type") != "client_credentials":
+            return _token(await self._user(request, form, form.get("scope", "")))
+        principal, proof = await self._client(request, form)
+        resource = _resource_of(_needed(form, "scope"))
+        token = self._tokens.sign(self._claims(principal, resource, proof))
         lifetime = LIFETIME - 1
         return _token({"expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token})
 
     async def token_v1(self, request: Request) -> Response:
-        form = await self._form(request)
-        principal = self._client(request, form)
-        resource = _needed(form, "resource")
-        claims = self._claims(principal, resource)
+        form = await read_form(request)
         lifetime = str(LIFETIME - 1)  # version 1 writes its numbers as text
+        if _needed(form, "grant_type") != "client_credentials":
+            resource = _needed(form, "resource")
+            body = await self._user(request, form, f"openid offline_access {resource}/.default")
+            return _token({**body, "resource": resource, "expires_in": lifetime, "ext_expires_in": lifetime})
+        principal, proof = await self._client(request, form)
+        resource = _needed(form, "resource")
+        claims = self._claims(principal, resource, proof)
         return _token(
             {
                 "expires_in": lifetime,
@@ -133,36 +154,85 @@ class _Service:
             }
         )
 
-    def _claims(self, principal: ServicePrincipal, resource: str) -> dict[str, Any]:
+    async def device_code(self, request: Request) -> Response:
+        form = await read_form(request)
+        client_id, base = _needed(form, "client_id").lower(), self._tokens.authority.base
+        self._clients.name(client_id)
+        self._tenant(request)
+        scope = form.get("scope") or f"{form.get('resource', '')}/.default"
+        resource_of(scope)
+        device, user = self._people.new_device(client_id, scope)
+        uri = f"{base}/common/oauth2/deviceauth"
+        return JSONResponse(
+            {
+                "user_code": user,
+                "device_code": device,
+                "verification_uri": uri,
+                "verification_url": uri,
+                "expires_in": DEVICE_LIFETIME,
+                "interval": INTERVAL,
+                "message": f"To sign in, use a web browser to open the page {uri} and enter the code {user} to "
+                "authenticate.",
+            },
+            headers=_headers(),
+        )
+
+    async def realm(self, request: Request) -> Response:
+        """What clients ask before they send a user's password: whose domain it is."""
+        user = request.path_params["user"]
+        ours = user.rpartition("@")[2].lower() == self._directory.tenant["domain"]
+        host = urlsplit(self._tokens.authority.base).netloc
+        return JSONResponse(
+            {
+                "ver": "1.0",
+                "account_type": "Managed" if ours else "Unknown",
+                "domain_name": user.rpartition("@")[2],
+                "cloud_instance_name": host,
+                "cloud_audience_urn": "urn:federation:MicrosoftOnline",
+            }
+        )
+
+    async def logout(self, request: Request) -> Response:
+        """There is no session to end: each sign-in asks for the password."""
+        return Response("Signed out.", media_type="text/plain")
+
+    async def _user(self, request: Request, form: Mapping[str, str], scope: str) -> dict[str, Any]:
+        """A user's tokens, for any grant but client credentials. Raises EntraError."""
+        grant, header = form["grant_type"], request.headers.get("authorization", "")
+        self._tenant(request)
+        if grant not in ("authorization_code", "refresh_token", "password", DEVICE_GRANT, "device_code"):
+            raise errors.bad_grant(grant)
+        client_id, nonce = await self._clients.public(form, header), ""
+        if grant == "authorization_code":
+            code = _needed(form, "code")
+            it = self._people.redeem(code, client_id, form.get("redirect_uri", ""), form.get("code_verifier", ""))
+            user, nonce, scope = self._directory.user(it.user_id), it.nonce, scope or it.scope
+        elif grant == "refresh_token":
+            user = self._people.refresh(_needed(form, "refresh_token"), client_id)
+        elif grant == "password":
+            name, password = _needed(form, "username"), _needed(form, "password")
+            user = await asyncio.to_thread(self._directory.check_password, name, password)
+        else:
+            device = form.get("device_code") or _needed(form, "code")  # version 1 calls it so
+            it = self._people.redeem_device(device, client_id)
+            user, scope = self._directory.user(it.user_id), scope or it.scope
+        if user is None:
+            raise errors.stale_grant()
+        if not scope:
+            raise errors.missing_parameter("scope")
+        info = form.get("client_info") == "1"
+        return self._people.grant(user, client_id, scope, client_info=info, nonce=nonce)
+
+    def _claims(self, principal: ServicePrincipal, resource: str, proof: str) -> dict[str, Any]:
         if not self._tokens.authority.knows(resource, self._directory):
             raise errors.unknown_resource(resource, self._directory.tenant["displayName"])
-        return self._tokens.claims(principal, resource)
+        return self._tokens.claims(principal, resource, proof=proof)
 
-    def _client(self, request: Request, form: Mapping[str, str]) -> ServicePrincipal:
-        """Who the form (or a Basic header) proves to be."""
-        grant = _needed(form, "grant_type")
-        if grant != "client_credentials":
-            raise errors.bad_grant(grant)
-        client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
-        if not client_id:
-            client_id, secret = _basic(request.headers.get("authorization", ""))
-        if not client_id:
-            raise errors.missing_parameter("client_id")
-        if self._tenant(request) is None:
+    async def _client(self, request: Request, form: Mapping[str, str]) -> tuple[ServicePrincipal, str]:
+        """Who the form (or a Basic header) proves to be, and how."""
+        if self._tenant(request) is None and form.get("client_id"):
             raise errors.no_tenant()
-        if self._directory.application(client_id) is None:
-            raise errors.unknown_application(client_id, self._directory.tenant["displayName"])
-        if not secret:
-            raise errors.certificate_unsupported() if form.get("client_assertion") else errors.no_credential()
-        return self._directory.check_secret(client_id, secret)
-
-    async def _form(self, request: Request) -> dict[str, str]:
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LONGEST:
-                raise EntraError(90014, "invalid_request", "The request body is too large.", status=413)
-        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+        return await self._clients.confidential(form, request.headers.get("authorization", ""))
 
     def _tenant(self, request: Request, error: str = "invalid_request") -> str | None:
         """The tenant id the path names; None for `common` and its like. Raises EntraError 90002 for another's."""
@@ -176,9 +246,9 @@ class _Service:
 
 def _capabilities(base: str) -> dict[str, Any]:
     return {
-        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+        "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
         "response_modes_supported": ["query", "fragment", "form_post"],
-        "response_types_supported": ["code", "id_token", "code id_token", "token"],
+        "response_types_supported": ["code"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
@@ -205,18 +275,6 @@ def _needed(form: Mapping[str, str], name: str) -> str:
     if not value:
         raise errors.missing_parameter(name)
     return value
-
-
-def _basic(header: str) -> tuple[str, str]:
-    """Client id and secret of a Basic header, each form-encoded (RFC 6749 2.3.1); empty when there is none."""
-    scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic":
-        return "", ""
-    try:
-        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    return unquote_plus(client_id), unquote_plus(secret)
 
 
 def _token(body: dict[str, Any]) -> Response:

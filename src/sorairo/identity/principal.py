@@ -21,8 +21,8 @@ class Principal:
 
     @property
     def client(self) -> str:
-        """How Azure's messages call it: the client id where there is one."""
-        return self.client_id or self.object_id
+        """How Azure's messages call it: a user's name, or the client id where there is one."""
+        return str(self.claims.get("upn") or self.client_id or self.object_id)
 
     def __str__(self) -> str:
         return self.object_id

@@ -77,7 +77,10 @@ class Tokens:
         self.keys = keys
         self.directory = directory
 
-    def claims(self, principal: ServicePrincipal, audience: str, *, now: float | None = None) -> dict[str, Any]:
+    def claims(
+        self, principal: ServicePrincipal, audience: str, *, now: float | None = None, proof: str = "1"
+    ) -> dict[str, Any]:
+        """`proof`: how the client proved itself, 1 a secret, 2 a certificate or a federated token."""
         tenant = self.directory.tenant["tenantId"]
         issuer = self.authority.issuer(tenant)
         issued = int(time.time() if now is None else now)
@@ -89,8 +92,8 @@ class Tokens:
             "nbf": issued - SKEW,
             "exp": issued + LIFETIME,
             "appid": principal.client_id,
-            # How the client proved itself: 1 a secret, 2 a certificate, which is what managed identities use.
-            "appidacr": "2" if managed else "1",
+            # Managed identities use a certificate.
+            "appidacr": "2" if managed else proof,
             "idp": issuer,
             "idtyp": "app",
             "oid": principal.object_id,
@@ -101,6 +104,9 @@ class Tokens:
         }
         if managed:
             claims["xms_mirid"] = principal.resource_id
+        groups = self.directory.groups_of(principal.object_id)
+        if groups:
+            claims["groups"] = groups
         return claims
 
     def issue(self, principal: ServicePrincipal, audience: str, *, now: float | None = None) -> str:
