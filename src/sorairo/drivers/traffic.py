@@ -140,6 +140,64 @@ class Balancers(Protocol):
     async def observe_balancers(self) -> Standing[BalancerState]: ...
 
 
+# --- probes: which backends are well ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How a backend is asked. TCP: it accepts a connection. HTTP and HTTPS: it answers 200; its certificate is not
+    looked at."""
+
+    protocol: Literal["tcp", "http", "https"]
+    port: int
+    interval: float
+    """Seconds from one question to the next, and until one without an answer has failed."""
+    threshold: int = 1
+    """How many answers in a row that differ from what is held of a backend change that."""
+    path: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What of a balancer's backends is asked: `checks` by rule, of that rule's backends. Rules with equal checks share
+    the answers."""
+
+    id: str
+    """The balancer's."""
+    network: str
+    checks: Mapping[str, Check]
+    addresses: Mapping[str, tuple[str, ...]]
+    """By rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    up: bool
+    reason: str
+    """What the last question came to, in words."""
+
+
+class Probes(Protocol):
+    """Asks backends from inside their network, as 168.63.129.16, and tells Balancers who is down. What it does ends
+    with the process; what it found last stays in the balancer, and is where it begins again."""
+
+    def watch(self, spec: Watched, down: Mapping[str, frozenset[str]], known: frozenset[str]) -> None:
+        """Begin, or do something else from now on. `down`: what the balancer holds to be down, by rule; `known`: the
+        rules it has had before, whose other backends are held to be up. Who is new is asked at once, then at growing
+        pauses until it is up."""
+        ...
+
+    def unwatch(self, balancer_id: str) -> None: ...
+    def watched(self, balancer_id: str) -> Watched | None: ...
+    async def first_answers(self, balancer_id: str, patience: float) -> None:
+        """Until everyone who is new has been asked and Balancers told, or for `patience` seconds."""
+        ...
+
+    def health(self, balancer_id: str) -> dict[str, dict[str, Health]]:
+        """By rule and address. Rules without a check are not shown."""
+        ...
+
+
 # --- public addresses of machines ------------------------------------------------------------------------
 
 
@@ -164,3 +222,13 @@ class PublicAddresses(Protocol):
 
     async def remove_public_address(self, public_address_id: str) -> None: ...
     async def observe_public_addresses(self) -> Standing[PublicAddress]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The drivers of what passes through one host's networks."""
+
+    firewalls: Firewalls
+    balancers: Balancers
+    publics: PublicAddresses
+    probes: Probes

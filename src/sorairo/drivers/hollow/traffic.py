@@ -1,4 +1,4 @@
-"""Firewalls, balancers and public addresses in memory, for the networks of a `HollowLinks`."""
+"""Firewalls, balancers, probes and public addresses in memory, for the networks of a `HollowLinks`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.protocols import DriverError
-from sorairo.drivers.traffic import Balancer, BalancerState, Firewall, PublicAddress, Standing
+from sorairo.drivers.traffic import Balancer, BalancerState, Firewall, Health, PublicAddress, Standing, Watched
 
 T = TypeVar("T")
 
@@ -115,3 +115,30 @@ class HollowPublicAddresses(_Kept[PublicAddress]):
 
     async def observe_public_addresses(self) -> Standing[PublicAddress]:
         return self._observe("observe_public_addresses")
+
+
+class HollowProbes:
+    """`traffic.Probes` that ask nobody: everyone is well but those a test puts into `ill` (addresses)."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, Watched] = {}
+        self.ill: set[str] = set()
+
+    def watch(self, spec: Watched, down: Mapping[str, frozenset[str]], known: frozenset[str]) -> None:
+        self.specs[spec.id] = spec
+
+    def unwatch(self, balancer_id: str) -> None:
+        self.specs.pop(balancer_id, None)
+
+    def watched(self, balancer_id: str) -> Watched | None:
+        return self.specs.get(balancer_id)
+
+    async def first_answers(self, balancer_id: str, patience: float) -> None:
+        return None
+
+    def health(self, balancer_id: str) -> dict[str, dict[str, Health]]:
+        spec = self.specs.get(balancer_id)
+        if spec is None:
+            return {}
+        reason = "not asked: nodes are simulated"
+        return {rule: {a: Health(a not in self.ill, reason) for a in spec.addresses[rule]} for rule in spec.checks}
