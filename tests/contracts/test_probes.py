@@ -53,7 +53,7 @@ class World:
         self.prober.watch(spec, state.down, frozenset(names) if known else frozenset())
         if self._running is None:
             self._running = asyncio.create_task(self.prober.run())
-        await self.prober.first_answers("lb1", PATIENT)
+        await self.prober.first_answers("lb1")
 
     async def end(self) -> None:
         if self._running:

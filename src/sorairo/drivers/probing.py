@@ -29,6 +29,8 @@ SOURCE = "168.63.129.16"
 FIRST_PAUSE = 0.05
 """Seconds after which a backend that has never been up is asked again, doubled each time up to the check's interval:
 what comes up is in rotation at once, not at the next full interval."""
+NEW = 0.5
+"""Seconds for which it is worth waiting for the first answers."""
 AGAIN = 1.0
 """Seconds after which a balancer that could not be told is told again."""
 AT_ONCE = 512
@@ -58,6 +60,7 @@ class _Balancer:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     told: dict[str, frozenset[str]] | None = None
     """What Balancers was told last."""
+    new_until: float = 0.0
 
     def down(self) -> dict[str, frozenset[str]]:
         found = {}
@@ -70,10 +73,6 @@ class _Balancer:
     def target(self, rule: str, address: str) -> _Target | None:
         check = self.spec.checks.get(rule)
         return self.targets.get((check, address)) if check else None
-
-    @property
-    def unasked(self) -> bool:
-        return any(each.up is None for each in self.targets.values())
 
 
 class Prober:
@@ -99,7 +98,7 @@ class Prober:
 
     def watch(self, spec: Watched, down: Mapping[str, frozenset[str]], known: frozenset[str]) -> None:
         before = self._balancers.get(spec.id)
-        it = _Balancer(spec, told=before.told if before else dict(down))
+        it = _Balancer(spec, told=before.told if before else dict(down), new_until=time.monotonic() + NEW)
         for rule, check in spec.checks.items():
             for address in spec.addresses[rule]:
                 if (check, address) in it.targets:
@@ -134,11 +133,18 @@ class Prober:
         found = self._balancers.get(balancer_id)
         return found.spec if found else None
 
-    async def first_answers(self, balancer_id: str, patience: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                while (it := self._balancers.get(balancer_id)) and (it.unasked or it.down() != it.told):
-                    it.answered.clear()
+    def unheard(self, balancer_id: str) -> bool:
+        it = self._balancers.get(balancer_id)
+        if it is None or time.monotonic() > it.new_until:
+            return False
+        return any(each.up is None for each in it.targets.values()) or it.down() != it.told
+
+    async def first_answers(self, balancer_id: str) -> None:
+        while self.unheard(balancer_id):
+            it = self._balancers[balancer_id]
+            it.answered.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(it.new_until - time.monotonic()):
                     await it.answered.wait()
 
     def health(self, balancer_id: str) -> dict[str, dict[str, Health]]:

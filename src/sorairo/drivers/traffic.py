@@ -1,4 +1,5 @@
-"""What passes through the links of a network, as small protocols: firewalls, balancers, public addresses.
+"""What passes through the links of a network, as small protocols: firewalls, balancers, probes, and the addresses that
+what leaves comes from.
 
 They follow the rules of `protocols`: specs carry `id` and `owner`, `ensure_*` and `remove_*` are idempotent and may be
 killed half-way, failures raise `DriverError`. Each is about one network, which cannot be removed before them.
@@ -189,13 +190,53 @@ class Probes(Protocol):
 
     def unwatch(self, balancer_id: str) -> None: ...
     def watched(self, balancer_id: str) -> Watched | None: ...
-    async def first_answers(self, balancer_id: str, patience: float) -> None:
-        """Until everyone who is new has been asked and Balancers told, or for `patience` seconds."""
+    def unheard(self, balancer_id: str) -> bool:
+        """Whether somebody came a moment ago and has not been asked yet, or Balancers not told. Half a second later
+        that is no reason to wait any more."""
+        ...
+
+    async def first_answers(self, balancer_id: str) -> None:
+        """Until nobody is `unheard`."""
         ...
 
     def health(self, balancer_id: str) -> dict[str, dict[str, Health]]:
         """By rule and address. Rules without a check are not shown."""
         ...
+
+
+# --- what leaves -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Connections from `sources` (addresses and CIDRs) come from one of `addresses` (of the public range), each source
+    always from the same."""
+
+    sources: tuple[str, ...]
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """Where connections that leave a network through the edge come from. What no Outbound names keeps the network's
+    `snat`; where several do, the lowest `precedence` wins, and PublicAddress stands between 0 and 1."""
+
+    id: str
+    owner: str
+    network: str
+    ways: tuple[Way, ...]
+    precedence: Literal[0, 1] = 1
+
+
+class Outbounds(Protocol):
+    """Source addresses at the network's border. Connections that are there keep theirs."""
+
+    async def ensure_outbound(self, spec: Outbound) -> None:
+        """DriverError when its network is not there, or another of the same precedence names one of its sources."""
+        ...
+
+    async def remove_outbound(self, outbound_id: str) -> None: ...
+    async def observe_outbounds(self) -> Standing[Outbound]: ...
 
 
 # --- public addresses of machines ------------------------------------------------------------------------
@@ -231,4 +272,5 @@ class Traffic:
     firewalls: Firewalls
     balancers: Balancers
     publics: PublicAddresses
+    outbounds: Outbounds
     probes: Probes

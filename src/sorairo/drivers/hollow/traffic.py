@@ -7,7 +7,17 @@ from typing import Generic, TypeVar
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.protocols import DriverError
-from sorairo.drivers.traffic import Balancer, BalancerState, Firewall, Health, PublicAddress, Standing, Watched
+from sorairo.drivers.traffic import (
+    Balancer,
+    BalancerState,
+    Firewall,
+    Health,
+    Outbound,
+    PublicAddress,
+    Standing,
+    Traffic,
+    Watched,
+)
 
 T = TypeVar("T")
 
@@ -117,6 +127,25 @@ class HollowPublicAddresses(_Kept[PublicAddress]):
         return self._observe("observe_public_addresses")
 
 
+class HollowOutbounds(_Kept[Outbound]):
+    """`traffic.Outbounds` in memory."""
+
+    async def ensure_outbound(self, spec: Outbound) -> None:
+        named = {source for way in spec.ways for source in way.sources}
+        for other in self.whole.values():
+            shared = named & {source for way in other.ways for source in way.sources}
+            same = (other.network, other.precedence) == (spec.network, spec.precedence)
+            if other.id != spec.id and same and shared:
+                raise DriverError(f"{', '.join(sorted(shared))}: outbound {other.id} has it already")
+        self._keep("ensure_outbound", spec.id, spec.owner, spec.network, spec)
+
+    async def remove_outbound(self, outbound_id: str) -> None:
+        self._drop("remove_outbound", outbound_id)
+
+    async def observe_outbounds(self) -> Standing[Outbound]:
+        return self._observe("observe_outbounds")
+
+
 class HollowProbes:
     """`traffic.Probes` that ask nobody: everyone is well but those a test puts into `ill` (addresses)."""
 
@@ -133,7 +162,10 @@ class HollowProbes:
     def watched(self, balancer_id: str) -> Watched | None:
         return self.specs.get(balancer_id)
 
-    async def first_answers(self, balancer_id: str, patience: float) -> None:
+    def unheard(self, balancer_id: str) -> bool:
+        return False
+
+    async def first_answers(self, balancer_id: str) -> None:
         return None
 
     def health(self, balancer_id: str) -> dict[str, dict[str, Health]]:
@@ -142,3 +174,10 @@ class HollowProbes:
             return {}
         reason = "not asked: nodes are simulated"
         return {rule: {a: Health(a not in self.ill, reason) for a in spec.addresses[rule]} for rule in spec.checks}
+
+
+def hollow_traffic(links: HollowLinks) -> Traffic:
+    return Traffic(
+        HollowFirewalls(links), HollowBalancers(links), HollowPublicAddresses(links), HollowOutbounds(links),
+        HollowProbes(),
+    )  # fmt: skip

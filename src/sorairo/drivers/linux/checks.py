@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from sorairo.drivers.linux.fabric import EDGE
 from sorairo.drivers.protocols import DriverError, Leg, Network, Nic
-from sorairo.drivers.traffic import Balancer, Firewall, PublicAddress
+from sorairo.drivers.traffic import Balancer, Firewall, Outbound, PublicAddress
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,13}\Z")  # an interface's name has 15 characters, and its first is ours
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}\Z")
@@ -70,6 +70,16 @@ def balancer(spec: Balancer) -> Balancer:
 def public_address(spec: PublicAddress) -> PublicAddress:
     _ids(spec.id, spec.network)
     _addresses(spec.public_address, spec.address)
+    return spec
+
+
+def outbound(spec: Outbound) -> Outbound:
+    _ids(spec.id, spec.network)
+    for way in spec.ways:
+        if not way.sources or not way.addresses:
+            raise DriverError(f"outbound {spec.id}: a way has sources and addresses")
+        _prefixes(way.sources)
+        _addresses(*way.addresses)
     return spec
 
 

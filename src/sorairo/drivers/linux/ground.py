@@ -18,7 +18,7 @@ from sorairo.drivers.linux.netns import Namespaces
 from sorairo.drivers.linux.records import Records
 from sorairo.drivers.linux.world import BalancerRecord, LegRecord, NicRecord, World
 from sorairo.drivers.protocols import DriverError, Network
-from sorairo.drivers.traffic import Firewall, PublicAddress
+from sorairo.drivers.traffic import Firewall, Outbound, PublicAddress
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +39,7 @@ class Ground:
         self.firewalls = Records(folder / "firewalls", Firewall)
         self.balancers = Records(folder / "balancers", BalancerRecord)
         self.publics = Records(folder / "publics", PublicAddress)
+        self.outbounds = Records(folder / "outbounds", Outbound)
         self.locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """By network. One network is worked on by one thread at a time."""
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="links")
@@ -62,6 +63,7 @@ class Ground:
             {i: each for i, each in self.firewalls.all().items() if each.network == network_id},
             {i: each for i, each in self.balancers.all().items() if each.spec.network == network_id},
             {i: each for i, each in self.publics.all().items() if each.network == network_id},
+            {i: each for i, each in self.outbounds.all().items() if each.network == network_id},
         )
 
     def occupants(self, network_id: str) -> list[str]:
@@ -70,7 +72,8 @@ class Ground:
         found += [f"leg {i}" for i, each in self.legs.all().items() if each.spec.network == network_id]
         found += [f"firewall {i}" for i, each in self.firewalls.all().items() if each.network == network_id]
         found += [f"balancer {i}" for i, each in self.balancers.all().items() if each.spec.network == network_id]
-        return found + [f"public address {i}" for i, each in self.publics.all().items() if each.network == network_id]
+        found += [f"public address {i}" for i, each in self.publics.all().items() if each.network == network_id]
+        return found + [f"outbound {i}" for i, each in self.outbounds.all().items() if each.network == network_id]
 
     def apply_rules(self, world: World, now: Mapping[str, str] | None = None) -> None:
         """Bring a network's packet rules in line with its records. `now`: what is known to stand, if it is."""
@@ -95,7 +98,7 @@ class Ground:
 
     def clear(self) -> None:
         """Remove the folders, as far as nobody else has something in them."""
-        for kind in ("networks", "nics", "legs", "firewalls", "balancers", "publics", ""):
+        for kind in ("networks", "nics", "legs", "firewalls", "balancers", "publics", "outbounds", ""):
             with contextlib.suppress(OSError):
                 (self.run_dir / "links" / kind).rmdir()
         for folder in (self.ns.folder, self.run_dir):

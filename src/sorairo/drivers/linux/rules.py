@@ -10,14 +10,14 @@ A network's table, in the order its packets meet it:
 
 from __future__ import annotations
 
-from sorairo.drivers.linux import firewall, loadbalancer
+from sorairo.drivers.linux import firewall, loadbalancer, outbound
 from sorairo.drivers.linux.fabric import EDGE
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import World
 
 
 def network(world: World) -> list[Piece]:
-    return [base(world), *firewall.pieces(world), *loadbalancer.pieces(world), _publics(world)]
+    return [base(world), *firewall.pieces(world), *loadbalancer.pieces(world), *outbound.pieces(world), _publics(world)]
 
 
 def base(world: World) -> Piece:
@@ -29,13 +29,15 @@ def base(world: World) -> Piece:
     without this it would go to and fro between network and machine until its TTL ends.
     """
     spec = world.network
-    allowed = "ip saddr != @prefixes " if spec.snat else ""
+    known = ["prefixes"] if spec.snat else []
+    nobody = " ".join(f"ip saddr != @{each}" for each in (*known, "pub_sources", outbound.SOURCES))
     unbalanced = "ct mark 0 ct status ! dnat"
     text = (
         collection("set", "prefixes", "type ipv4_addr; flags interval; auto-merge;", spec.prefixes)
         + collection("set", "pub_sources", "type ipv4_addr;")
         + collection("map", "pub_in", "type ipv4_addr : ipv4_addr;")
         + collection("map", "pub_out", "type ipv4_addr : ipv4_addr;")
+        + outbound.empty()
         + "".join(collection("map", each, "type ifname : verdict;") for each in firewall.MAPS)
         + "".join(collection("map", each, f"type {key} : verdict;") for each, key in loadbalancer.MAPS.items())
         + chain("steer", *loadbalancer.STEER, hook="type filter hook prerouting priority mangle; policy accept;")
@@ -54,7 +56,7 @@ def base(world: World) -> Piece:
             'oifname "c*" drop comment "control planes are not seen"',
             'iifname "c*" accept',
             f'iifname "{EDGE}" {unbalanced} drop comment "not published"',
-            f'oifname "{EDGE}" {allowed}ip saddr != @pub_sources drop comment "no way out"',
+            f'oifname "{EDGE}" {nobody} drop comment "no way out"',
             f'oifname "{EDGE}" ip daddr {world.host} jump host',
             f'{unbalanced} fib daddr . iif oif exists drop comment "bounce"',
             *firewall.JUDGE,
@@ -62,7 +64,9 @@ def base(world: World) -> Piece:
         )
         + chain(
             "source",
+            f'oifname "{EDGE}" ip saddr vmap @out_first',
             f'oifname "{EDGE}" snat to ip saddr map @pub_out',
+            f'oifname "{EDGE}" ip saddr vmap @out_rest',
             f'oifname "{EDGE}" ip saddr @prefixes snat to {spec.snat}' if spec.snat else "",
             hook="type nat hook postrouting priority srcnat; policy accept;",
         )

@@ -1,4 +1,4 @@
-"""Firewalls, balancers and public addresses on Linux: records, and rules made from them in their network's table."""
+"""What passes through networks on Linux: records, and rules made from them in their network's table."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
-from sorairo.drivers.linux import checks, firewall, loadbalancer, nft, rules
+from sorairo.drivers.linux import checks, firewall, loadbalancer, nft, outbound, rules
 from sorairo.drivers.linux.fabric import DOWNLINK, EDGE, network_link
 from sorairo.drivers.linux.ground import Ground
 from sorairo.drivers.linux.iproute import Route, route, routes
 from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.world import BalancerRecord, World
+from sorairo.drivers.probing import Prober
 from sorairo.drivers.protocols import DriverError
-from sorairo.drivers.traffic import Balancer, BalancerState, Firewall, PublicAddress, Standing
+from sorairo.drivers.traffic import Balancer, BalancerState, Firewall, Outbound, PublicAddress, Standing, Traffic
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ def _observe(
     return result
 
 
-Kind = Literal["firewalls", "balancers", "publics"]
+Kind = Literal["firewalls", "balancers", "publics", "outbounds"]
 
 
 def _apply(ground: Ground, kind: Kind, world: World) -> None:
@@ -69,7 +70,11 @@ def _apply(ground: Ground, kind: Kind, world: World) -> None:
 
 
 def _put(
-    ground: Ground, kind: Kind, record_id: str, network: str, record: Firewall | BalancerRecord | PublicAddress
+    ground: Ground,
+    kind: Kind,
+    record_id: str,
+    network: str,
+    record: Firewall | BalancerRecord | PublicAddress | Outbound,
 ) -> None:
     """Keep the record and make the network as it is with it. What the kernel refuses is not kept, for it would stand
     in the way of every later change to the network. Under the network's lock."""
@@ -241,3 +246,51 @@ class LinuxPublicAddresses:
 
         records = self._ground.publics.all()
         return _observe(self._ground, {i: (each.network, each.owner, each) for i, each in records.items()}, stands)
+
+
+class LinuxOutbounds:
+    """`Outbounds` for the networks of `links`."""
+
+    def __init__(self, links: LinuxLinks) -> None:
+        self._ground = links.ground
+
+    async def ensure_outbound(self, spec: Outbound) -> None:
+        await self._ground.thread(self._ensure, checks.outbound(spec))
+
+    async def remove_outbound(self, outbound_id: str) -> None:
+        await self._ground.thread(self._remove, outbound_id)
+
+    async def observe_outbounds(self) -> Standing[Outbound]:
+        return await self._ground.thread(self._observe)
+
+    def _ensure(self, spec: Outbound) -> None:
+        before = self._ground.outbounds.get(spec.id)
+        if before and before.network != spec.network:
+            self._remove(spec.id)
+        with self._ground.locks[spec.network]:
+            named = {source for way in spec.ways for source in way.sources}
+            for other in self._ground.world(spec.network).outbounds.values():
+                shared = named & {source for way in other.ways for source in way.sources}
+                if other.id != spec.id and other.precedence == spec.precedence and shared:
+                    raise DriverError(f"{', '.join(sorted(shared))}: outbound {other.id} has it already")
+            _put(self._ground, "outbounds", spec.id, spec.network, spec)
+
+    def _remove(self, outbound_id: str) -> None:
+        spec = self._ground.outbounds.get(outbound_id)
+        if spec is not None:
+            _remove(self._ground, "outbounds", outbound_id, spec.network)
+
+    def _observe(self) -> Standing[Outbound]:
+        def stands(each: Outbound, world: World, seen: _Seen) -> bool:
+            public = {address for way in each.ways for address in way.addresses}
+            return seen.has(*outbound.names(each), "outbound") and seen.routed(public)
+
+        records = self._ground.outbounds.all()
+        return _observe(self._ground, {i: (each.network, each.owner, each) for i, each in records.items()}, stands)
+
+
+def linux_traffic(links: LinuxLinks) -> Traffic:
+    balancers = LinuxBalancers(links)
+    return Traffic(
+        LinuxFirewalls(links), balancers, LinuxPublicAddresses(links), LinuxOutbounds(links), Prober(links, balancers)
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sorairo.drivers.protocols import Leg, Network, Nic
-from sorairo.drivers.traffic import Balancer, Firewall, PublicAddress
+from sorairo.drivers.traffic import Balancer, Firewall, Outbound, PublicAddress
 
 _LEGS = ipaddress.IPv4Network("169.254.192.0/18")
 """A /30 each for the legs of one network. Clear of 169.254.169.254 and of the 169.254.1.1 that CNI plugins like."""
@@ -56,6 +56,7 @@ class World:
     firewalls: Mapping[str, Firewall] = field(default_factory=dict)
     balancers: Mapping[str, BalancerRecord] = field(default_factory=dict)
     publics: Mapping[str, PublicAddress] = field(default_factory=dict)
+    outbounds: Mapping[str, Outbound] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
@@ -67,4 +68,5 @@ class World:
         found = {self.network.snat} if self.network.snat else set()
         found |= {rule.frontend for each in self.balancers.values() for rule in each.spec.rules}
         found |= {each.public_address for each in self.publics.values()}
+        found |= {address for each in self.outbounds.values() for way in each.ways for address in way.addresses}
         return sorted(each for each in found if ipaddress.IPv4Address(each) in self.public_range)
