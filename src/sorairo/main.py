@@ -33,6 +33,7 @@ from sorairo.arm.tuning import tune
 from sorairo.clouds import Clouds
 from sorairo.drivers.kubernetes import KubernetesApi
 from sorairo.drivers.protocols import DriverError, Links, Machines
+from sorairo.drivers.traffic import Traffic
 from sorairo.engine import trace
 from sorairo.engine.control import Control
 from sorairo.engine.errors import ArmError
@@ -101,6 +102,7 @@ class Host:
     control_planes: Machines
     nodes: Machines
     links: Links
+    traffic: Traffic
 
 
 def principal_of(directory: Directory, object_id: str) -> Principal:
@@ -137,15 +139,19 @@ def make_host(substrate: str, state: State, engine: Mapping[str, Path]) -> Host:
     if substrate == "hollow":
         from sorairo.drivers.hollow.links import HollowLinks
         from sorairo.drivers.hollow.machines import HollowMachines
+        from sorairo.drivers.hollow.traffic import hollow_traffic
         from sorairo.drivers.processes import ProcessMachines
 
-        return Host(ProcessMachines(state.root, engine), HollowMachines(), HollowLinks())
+        links = HollowLinks()
+        return Host(ProcessMachines(state.root, engine), HollowMachines(), links, hollow_traffic(links))
     from sorairo.drivers.linux.links import LinuxLinks
     from sorairo.drivers.linux.machines import LinuxMachines
+    from sorairo.drivers.linux.traffic import linux_traffic
 
     fabric = state.fabric
     machines = LinuxMachines(state.root, engine, image_archives(), namespaces=fabric.run_dir / "netns")
-    return Host(machines, machines, LinuxLinks(fabric.run_dir, fabric.public_range, fabric.tag))
+    fabric_links = LinuxLinks(fabric.run_dir, fabric.public_range, fabric.tag)
+    return Host(machines, machines, fabric_links, linux_traffic(fabric_links))
 
 
 def make_control(
@@ -174,7 +180,7 @@ def make_control(
         microsoft_resources.provider(store, inside),
         microsoft_authorization.provider(store, directory),
         microsoft_managedidentity.provider(principals),
-        microsoft_network.provider(host.links, public_addresses, blocks=substrate.hollow),
+        microsoft_network.provider(host.links, host.traffic, public_addresses, blocks=substrate.hollow),
         microsoft_compute.provider(host.nodes),
         microsoft_containerservice.provider(substrate, principals, sizes, capacity),
     ]
@@ -347,6 +353,7 @@ async def serve(state: State, config: Config) -> None:
     await control.loop.start()
     server.background = [
         asyncio.create_task(server.then(prepare(host))),
+        asyncio.create_task(server.then(host.traffic.probes.run())),
         asyncio.create_task(server.then(mend(control, (host.control_planes, host.nodes)))),
         asyncio.create_task(server.then(Clouds(store, api, directory, tokens, config.endpoint, state.ca).run())),
     ]
@@ -395,7 +402,7 @@ async def remove_links(links: Links) -> None:
     for nic in (*found.nics, *found.partial):
         await links.remove_nic(nic)
     for network in (*found.networks, *found.partial):
-        await links.remove_network(network)
+        await links.remove_network(network, with_rules=True)
 
 
 def main() -> None:

@@ -27,9 +27,9 @@ log = structlog.get_logger(__name__)
 
 SOURCE = "168.63.129.16"
 FIRST_PAUSE = 0.05
-"""Seconds after which a backend that has never been up is asked again, doubled each time up to the check's interval:
+"""Seconds after which a backend that has never been up is asked again, half as long again each time up to the check's interval:
 what comes up is in rotation at once, not at the next full interval."""
-NEW = 0.5
+NEW = 0.2
 """Seconds for which it is worth waiting for the first answers."""
 AGAIN = 1.0
 """Seconds after which a balancer that could not be told is told again."""
@@ -202,7 +202,7 @@ class Prober:
         pause = target.check.interval
         target.failures = 0 if up else target.failures + 1
         if not target.been_up:
-            pause = min(pause, FIRST_PAUSE * 2 ** (target.failures - 1))
+            pause = min(pause, FIRST_PAUSE * 1.5 ** min(target.failures - 1, 40))
         self._push(target, max(0.0, pause - (time.monotonic() - began)))
 
     def _judge(self, target: _Target, up: bool) -> None:

@@ -260,8 +260,8 @@ class Links(Protocol):
         """DriverError when its network is named but not there."""
         ...
 
-    async def remove_network(self, network_id: str) -> None:
-        """DriverError while NICs or legs are in it."""
+    async def remove_network(self, network_id: str, *, with_rules: bool = False) -> None:
+        """DriverError while NICs or legs are in it; or rules (`drivers.traffic`), unless these go with it."""
         ...
 
     async def remove_nic(self, nic_id: str) -> None: ...

@@ -182,6 +182,10 @@ class Probes(Protocol):
     """Asks backends from inside their network, as 168.63.129.16, and tells Balancers who is down. What it does ends
     with the process; what it found last stays in the balancer, and is where it begins again."""
 
+    async def run(self) -> None:
+        """Ask, until cancelled."""
+        ...
+
     def watch(self, spec: Watched, down: Mapping[str, frozenset[str]], known: frozenset[str]) -> None:
         """Begin, or do something else from now on. `down`: what the balancer holds to be down, by rule; `known`: the
         rules it has had before, whose other backends are held to be up. Who is new is asked at once, then at growing
@@ -191,7 +195,7 @@ class Probes(Protocol):
     def unwatch(self, balancer_id: str) -> None: ...
     def watched(self, balancer_id: str) -> Watched | None: ...
     def unheard(self, balancer_id: str) -> bool:
-        """Whether somebody came a moment ago and has not been asked yet, or Balancers not told. Half a second later
+        """Whether somebody came a moment ago and has not been asked yet, or Balancers not told. A fifth of a second later
         that is no reason to wait any more."""
         ...
 

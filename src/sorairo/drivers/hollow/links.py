@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from socket import AddressFamily, SocketKind
 from socket import socket as Socket
@@ -28,6 +29,8 @@ class HollowLinks:
         self.calls: list[tuple[str, str]] = []
         self.guests: dict[tuple[str, str], str] = {}
         """Network by kind and id of what hollow firewalls, balancers and public addresses have put into it."""
+        self.forget: dict[str, Callable[[str], None]] = {}
+        """By kind: how one of them goes with its network."""
 
     def namespace_path(self, namespace: str) -> Path:
         """A path that does not exist."""
@@ -61,13 +64,16 @@ class HollowLinks:
         self.legs[spec.id] = spec
         self.partial.pop(spec.id, None)
 
-    async def remove_network(self, network_id: str) -> None:
+    async def remove_network(self, network_id: str, *, with_rules: bool = False) -> None:
         inside = [f"nic {i}" for i, nic in self.nics.items() if nic.network == network_id]
         inside += [f"leg {i}" for i, leg in self.legs.items() if leg.network == network_id]
-        inside += [f"{kind} {i}" for (kind, i), network in self.guests.items() if network == network_id]
+        guests = [key for key, network in self.guests.items() if network == network_id]
+        inside += [] if with_rules else [f"{kind} {i}" for kind, i in guests]
         if inside:
             raise DriverError(f"network {network_id} is in use by {', '.join(inside)}")
         self._call("remove_network", network_id, _owner(self.networks.get(network_id)))
+        for kind, i in guests:
+            self.forget[kind](i)
         self.networks.pop(network_id, None)
         self.partial.pop(network_id, None)
 

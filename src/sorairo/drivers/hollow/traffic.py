@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
@@ -32,6 +33,7 @@ class _Kept(Generic[T]):
         self.fail: dict[tuple[str, str], Exception] = {}
         self.half = False
         self.calls: list[tuple[str, str]] = []
+        links.forget[type(self).__name__] = self._forget
 
     def damage(self, object_id: str, owner: str) -> None:
         """The object stands only in part, until it is ensured again."""
@@ -47,6 +49,9 @@ class _Kept(Generic[T]):
 
     def _drop(self, method: str, object_id: str) -> None:
         self._call(method, object_id, None)
+        self._forget(object_id)
+
+    def _forget(self, object_id: str) -> None:
         self.whole.pop(object_id, None)
         self.partial.pop(object_id, None)
         self._links.guests.pop((type(self).__name__, object_id), None)
@@ -152,6 +157,9 @@ class HollowProbes:
     def __init__(self) -> None:
         self.specs: dict[str, Watched] = {}
         self.ill: set[str] = set()
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
     def watch(self, spec: Watched, down: Mapping[str, frozenset[str]], known: frozenset[str]) -> None:
         self.specs[spec.id] = spec

@@ -9,8 +9,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from sorairo.drivers.linux import fabric, loadbalancer, nft, rules
 from sorairo.drivers.linux.iproute import Route, batch, route, route_lines, routes
@@ -66,14 +67,27 @@ class Ground:
             {i: each for i, each in self.outbounds.all().items() if each.network == network_id},
         )
 
-    def occupants(self, network_id: str) -> list[str]:
-        """What is in a network, in words."""
+    def machines_in(self, network_id: str) -> list[str]:
+        """NICs and legs of a network, in words."""
         found = [f"nic {i}" for i, each in self.nics.all().items() if each.spec.network == network_id]
-        found += [f"leg {i}" for i, each in self.legs.all().items() if each.spec.network == network_id]
-        found += [f"firewall {i}" for i, each in self.firewalls.all().items() if each.network == network_id]
-        found += [f"balancer {i}" for i, each in self.balancers.all().items() if each.spec.network == network_id]
-        found += [f"public address {i}" for i, each in self.publics.all().items() if each.network == network_id]
-        return found + [f"outbound {i}" for i, each in self.outbounds.all().items() if each.network == network_id]
+        return found + [f"leg {i}" for i, each in self.legs.all().items() if each.spec.network == network_id]
+
+    def rules_in(self, network_id: str) -> dict[str, Callable[[], None]]:
+        """Firewalls and the like of a network: in words, and how to forget each."""
+        found: dict[str, Callable[[], None]] = {}
+        for i, each in self.balancers.all().items():
+            if each.spec.network == network_id:
+                found[f"balancer {i}"] = partial(self.balancers.drop, i)
+        plain: dict[str, Records[Any]] = {
+            "firewall": self.firewalls,
+            "public address": self.publics,
+            "outbound": self.outbounds,
+        }
+        for word, records in plain.items():
+            for i, spec in records.all().items():
+                if spec.network == network_id:
+                    found[f"{word} {i}"] = partial(records.drop, i)
+        return found
 
     def apply_rules(self, world: World, now: Mapping[str, str] | None = None) -> None:
         """Bring a network's packet rules in line with its records. `now`: what is known to stand, if it is."""

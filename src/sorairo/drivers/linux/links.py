@@ -70,8 +70,8 @@ class LinuxLinks:
     async def ensure_leg(self, spec: Leg) -> None:
         await self.ground.thread(self._ensure_leg, checks.leg(spec))
 
-    async def remove_network(self, network_id: str) -> None:
-        await self.ground.thread(self._remove_network, network_id)
+    async def remove_network(self, network_id: str, *, with_rules: bool = False) -> None:
+        await self.ground.thread(self._remove_network, network_id, with_rules)
 
     async def remove_nic(self, nic_id: str) -> None:
         await self.ground.thread(self._remove_nic, nic_id)
@@ -117,13 +117,16 @@ class LinuxLinks:
                     if record.spec.network == spec.id:
                         self._join_leg_to_network(record, spec)
 
-    def _remove_network(self, network_id: str) -> None:
+    def _remove_network(self, network_id: str, with_rules: bool) -> None:
         with self._locks[network_id]:
             if self._networks.get(network_id) is not None:
-                if inside := self.ground.occupants(network_id):
+                rules = self.ground.rules_in(network_id)
+                if inside := self.ground.machines_in(network_id) + ([] if with_rules else list(rules)):
                     raise DriverError(f"network {network_id} is in use by {', '.join(inside)}")
                 self._unlink(fabric.EDGE, fabric.network_link(network_id))
                 self._ns.delete(network_id)
+                for drop in rules.values():
+                    drop()
             with self._edge_lock:
                 self._networks.drop(network_id)
                 self._release_edge()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sorairo.drivers.protocols import Links
+from sorairo.drivers.traffic import Traffic
 from sorairo.engine.types import Provider
 from sorairo.providers.microsoft_network.documents import ROUTE_TABLES, ROUTES
 from sorairo.providers.microsoft_network.load_balancers import LoadBalancerReconciler, load_balancer_types
@@ -12,7 +13,7 @@ from sorairo.providers.microsoft_network.security_groups import SECURITY_GROUPS,
 from sorairo.providers.microsoft_network.virtual_networks import SUBNETS, VirtualNetworkReconciler, virtual_networks
 
 
-def provider(links: Links, public_addresses: tuple[str, ...], *, blocks: bool = False) -> Provider:
+def provider(links: Links, traffic: Traffic, public_addresses: tuple[str, ...], *, blocks: bool = False) -> Provider:
     """`public_addresses`: what public IPs are taken from, in order. `blocks`: see NicReconciler."""
     return Provider(
         "Microsoft.Network",
@@ -25,7 +26,7 @@ def provider(links: Links, public_addresses: tuple[str, ...], *, blocks: bool = 
             SECURITY_RULES,
             ROUTE_TABLES,
             ROUTES,
-            *load_balancer_types(LoadBalancerReconciler()),
+            *load_balancer_types(LoadBalancerReconciler(traffic)),
         ),
         depends_on=("Microsoft.Compute",),
     )

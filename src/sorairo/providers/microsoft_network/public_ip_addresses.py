@@ -41,13 +41,18 @@ async def admit(admission: Admission) -> None:
         properties["dnsSettings"]["fqdn"] = f"{label}.{admission.body.get('location')}.{DOMAIN}"
 
 
+def address_of(pip: Resource) -> str | None:
+    """None: it has none yet."""
+    held = pip.private.get("claims", {}).get(PUBLIC_POOL)
+    return str(held[0]) if held else None
+
+
 class PublicIPReconciler:
     def __init__(self, public_addresses: tuple[str, ...]) -> None:
         self._public = public_addresses
 
     async def observe(self, ctx: Context, resource: Resource) -> str | None:
-        held = resource.private.get("claims", {}).get(PUBLIC_POOL)
-        return str(held[0]) if held else None
+        return address_of(resource)
 
     def plan(self, resource: Resource, actual: str | None) -> list[Step]:
         return [] if actual or resource.deleting else [Step("claim address", self.claim)]

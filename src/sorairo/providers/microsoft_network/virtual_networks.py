@@ -186,7 +186,7 @@ class VirtualNetworkReconciler:
         await self._links.ensure_network(desired)
 
     async def remove(self, ctx: Context, resource: Resource) -> None:
-        await self._links.remove_network(host_name(resource.id))
+        await self._links.remove_network(host_name(resource.id), with_rules=True)
 
     async def wait(self, ctx: Context, resource: Resource, users: tuple[str, ...], legs: tuple[str, ...]) -> None:
         for nic in users:
