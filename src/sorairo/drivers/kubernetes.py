@@ -135,18 +135,6 @@ class KubernetesApi:
         if response.status_code != 404:
             _checked(response)
 
-    async def answers(self, access: Access, seconds: float) -> None:
-        """Wait for an answer of any kind. Raises NotReady."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                await self.request(access, "GET", "/readyz")
-                return
-            except NotReady:
-                if time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(0.02)  # Nothing to wait on: the socket is not there before it listens.
-
     async def ready(self, access: Access, seconds: float) -> None:
         """Wait until `/readyz` says ok. Raises NotReady with what it said last."""
         deadline = time.monotonic() + seconds

@@ -131,7 +131,7 @@ def _coredns(address: str) -> list[tuple[str, Object]]:
                 "image": COREDNS,
                 "imagePullPolicy": "IfNotPresent",
                 "args": ["-conf", "/etc/coredns/Corefile"],
-                "env": [{"name": "GOGC", "value": "40"}],
+                "env": [{"name": "GOGC", "value": "20"}],
                 "resources": {"limits": {"memory": "500Mi"}, "requests": {"cpu": "100m", "memory": "70Mi"}},
                 "ports": [
                     {"name": "dns", "containerPort": 53, "protocol": "UDP"},
@@ -205,7 +205,7 @@ def _metrics_server() -> list[tuple[str, Object]]:
                     "--kubelet-insecure-tls",
                     "--metric-resolution=15s",
                 ],
-                "env": [{"name": "GOGC", "value": "40"}],
+                "env": [{"name": "GOGC", "value": "20"}],
                 "resources": {"limits": {"memory": "400Mi"}, "requests": {"cpu": "44m", "memory": "55Mi"}},
                 "ports": [{"name": "https", "containerPort": 4443}],
                 "readinessProbe": _get(4443, "/readyz", "HTTPS", periodSeconds=5),

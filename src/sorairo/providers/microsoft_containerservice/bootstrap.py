@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from sorairo.engine.types import Document, Resource
-from sorairo.providers.microsoft_containerservice.controlplane import GO, Endpoint
+from sorairo.providers.microsoft_containerservice.controlplane import GO, KUBERNETES, Endpoint
 from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
 
 PAUSE = "mcr.sorairo.internal/oss/kubernetes/pause:3.10"
@@ -192,14 +192,14 @@ def custom_data(
                 "--node-ip={{ ds.meta_data.local_ipv4 }}",
                 f"--node-labels={labels}",
             ],
-            "env": {**GO, "PATH": "/opt/sorairo/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            "env": {**KUBERNETES, "PATH": "/opt/sorairo/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
             # Earlier it would only take CPU from the API server it waits for.
             "wait_for": [CONTAINERD_SOCKET, f"connect:{endpoint.address}:{endpoint.port}"],
         },
         {
             "name": "kube-proxy",
             "argv": [kubernetes, "kube-proxy", "--config=/etc/kubernetes/kube-proxy.json"],
-            "env": {**GO, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            "env": {**KUBERNETES, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
             # After the kubelet: a node is Ready without it, and the first seconds are short of CPU.
             "wait_for": ["/var/lib/kubelet/pki/kubelet.crt"],
         },

@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 """libyaml's where it is: a control plane has five of these, and they are compared at every look."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from sorairo.drivers.kubernetes import Access, NotReady, node_ready
+from sorairo.drivers.kubernetes import NotReady, node_ready
 from sorairo.drivers.protocols import Machine
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
@@ -81,8 +80,7 @@ class ClusterReconciler:
         if actual.unseeded or not actual.machine_right:
             add(Step("seed etcd", self.seed, (), needs("control plane")))
         if not actual.api_ready or actual.held:
-            add(Step("API server answers", self.api_answers, (), needs("control plane", "seed etcd")))
-            add(Step("API server", self.api_ready, (), needs("API server answers")))
+            add(Step("API server", self.api_ready, (), needs("control plane", "seed etcd")))
         if not actual.default_account:
             add(Step("default service account", self.default_account, (), needs("API server")))
         for name in actual.stray if actual.api_ready else ():
@@ -214,22 +212,15 @@ class ClusterReconciler:
             await self._on.seed_etcd(self._on.machines.root(id) / controlplane.ETCD, objects)
         await self._on.machines.touch(id, controlplane.SEEDED)
 
-    async def api_answers(self, ctx: Context, resource: Resource) -> None:
-        await self._api(resource, self._on.api.answers)
-        await self._on.machines.touch(host_name(resource.id), controlplane.SERVES)
-
     async def api_ready(self, ctx: Context, resource: Resource) -> None:
-        await self._api(resource, self._on.api.ready)
-        await self._on.machines.touch(host_name(resource.id), controlplane.READY)
-
-    async def _api(self, resource: Resource, reached: Callable[[Access, float], Awaitable[None]]) -> None:
         endpoint = endpoint_of(resource)
         assert endpoint
         try:
-            await reached(access(resource, endpoint), READY_SECONDS)
+            await self._on.api.ready(access(resource, endpoint), READY_SECONDS)
         except NotReady as e:
             log = await self._tail(host_name(resource.id), "kube-apiserver")
             raise ArmError("ControlPlaneNotReady", f"{e}. Its last log lines:\n{log}", status=500) from e
+        await self._on.machines.touch(host_name(resource.id), controlplane.READY)
 
     async def default_account(self, ctx: Context, resource: Resource) -> None:
         """Without it no pod is admitted: a cluster is not there before it is."""
