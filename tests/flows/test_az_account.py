@@ -22,9 +22,7 @@ def group(az: Az) -> Any:
     return az("group", "create", "--name", GROUP, "--location", "West Europe", "--tags", "env=test", "owner=us")
 
 
-def test_a_service_principal_signs_in_and_sees_its_subscription(
-    az: Az, hollow: Installation, tmp_path: Path
-) -> None:
+def test_a_service_principal_signs_in_and_sees_its_subscription(az: Az, hollow: Installation, tmp_path: Path) -> None:
     who = hollow.credentials
     other = az.signed_out(tmp_path / "azure")
     signed_in = other(
