@@ -271,3 +271,55 @@ async def test_an_owner_looks_again_as_soon_as_what_it_made_has_settled(sorairo:
     toys.before["two"] = owner
     async with asyncio.timeout(5):
         await sorairo.made("a")
+
+
+async def test_an_owner_that_was_told_while_it_looked_does_not_wait(sorairo: Sorairo, toys: Toys) -> None:
+    async def owner(ctx: Context, resource: Resource) -> None:
+        if resource.rid.name == "a":
+            part = f"{sorairo.id('a')}/parts/p"
+            before = await ctx.get(part)
+            await ctx.put(part, {"properties": {"colour": "red"}})
+            await ctx.settled(part)  # Told here, while the round goes on.
+            if before is None:
+                raise Retry(60, "let us see again")
+
+    toys.before["two"] = owner
+    async with asyncio.timeout(5):
+        await sorairo.made("a")
+
+
+async def test_a_new_wish_is_heard_by_one_who_was_told_of_other_things_before(sorairo: Sorairo, toys: Toys) -> None:
+    gate = Gate()
+    toys.before["two"] = gate
+    await sorairo.put("a")
+    await gate.reached.wait()
+    for _ in range(3):
+        sorairo.control.loop.changed(sorairo.id("a").lower())
+        await asyncio.sleep(0.005)
+    assert (await sorairo.ended(await sorairo.delete("a"))).status == "Succeeded"
+    assert gate.cancelled == 1
+
+
+async def test_what_a_cancelled_step_has_asked_for_is_done(
+    sorairo: Sorairo, toys: Toys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = sorairo.control.loop.context(await sorairo.made("a"))
+    committed, told = asyncio.Event(), asyncio.Event()
+    transact = sorairo.store.transact
+
+    async def slowly(fn: Any) -> Any:
+        result = await transact(fn)
+        committed.set()
+        await told.wait()
+        return result
+
+    monkeypatch.setattr(sorairo.store, "transact", slowly)
+    part = f"{sorairo.id('a')}/parts/p"
+    step = asyncio.create_task(owner.put(part, {"properties": {"colour": "red"}}))
+    await committed.wait()
+    step.cancel()
+    monkeypatch.undo()
+    told.set()
+    settled = await owner.settled(part, timeout=5)
+    assert settled
+    assert settled.provisioning_state == "Succeeded"

@@ -6,11 +6,12 @@ loop calls it when one resource is composed of others.
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sorairo.engine import conditions, documents
 from sorairo.engine.admission import AsyncReader as AsyncReader
@@ -23,6 +24,8 @@ from sorairo.engine.operations import log_activity, new_operation
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Admission, Call, Document, Guard, Operation, Resource, ResourceType, Schema
 from sorairo.store import Store, Tx
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class Control:
         self.store = store
         self.registry = registry
         self.loop = Loop(self)
+        self._commits: set[asyncio.Task[Any]] = set()
         self.schema = schema
         self.guard = guard
 
@@ -177,8 +181,7 @@ class Control:
             log_activity(tx, asked.id, f"{type.name}/write", asked.principal, asked.correlation_id, status)
             return resource, operation
 
-        resource, operation = await self.store.transact(write)
-        self._woken(resource, operation, existing)
+        resource, operation = await self._commit(write, lambda done: self._woken(*done, existing))
         if asked.managed_by is not None:  # Nobody looks at it.
             return Accepted(resource, {}, operation, found.created)
         shown = documents.shown(self.registry, found.type, resource)
@@ -232,10 +235,9 @@ class Control:
                 tx.put(resource)
             return resource, operation
 
-        gone, operation = await self.store.transact(write)
+        gone, operation = await self._commit(write, lambda done: self._woken(*done, existing))
         if gone is None:
             return None
-        self._woken(gone, operation, existing)
         # A type without a reconciler is gone at once: an ended operation tells that it was there.
         return operation or Operation("", id.text, "DELETE", "Succeeded")
 
@@ -305,14 +307,30 @@ class Control:
             log_activity(tx, id, declared.permission, principal, correlation_id, "Accepted")
             return now, operation
 
-        changed, operation = await self.store.transact(note)
-        if declared.change is None:
-            self.loop.run_action(operation)
-        else:
-            self._woken(changed, operation)
+        def begin(done: tuple[Resource, Operation]) -> None:
+            if declared.change is None:
+                self.loop.run_action(done[1])
+            else:
+                self._woken(*done)
+
+        _, operation = await self._commit(note, begin)
         return Acted(None, operation)
 
     # --- pieces --------------------------------------------------------------------------------------
+
+    async def _commit(self, write: Callable[[Tx], T], then: Callable[[T], None]) -> T:
+        """One transaction, and what follows from it. A caller that is cancelled meanwhile (what it worked for has been
+        superseded) does not take back what it wrote: without `then` nobody would work on it until the next start."""
+
+        async def commit() -> T:
+            done = await self.store.transact(write)
+            then(done)
+            return done
+
+        task = asyncio.create_task(commit())
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+        return await asyncio.shield(task)
 
     def _begin(
         self, tx: Tx, resource: Resource, type: ResourceType[Any], action: str, principal: str, correlation_id: str
@@ -330,7 +348,9 @@ class Control:
         tx.put_operation(operation)
         return operation
 
-    def _woken(self, resource: Resource, operation: Operation | None, before: Resource | None = None) -> None:
+    def _woken(self, resource: Resource | None, operation: Operation | None, before: Resource | None = None) -> None:
+        if resource is None:
+            return
         self.loop.written(before, resource)
         if operation is not None:
             self.loop.wake(resource.key)

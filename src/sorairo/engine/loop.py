@@ -155,17 +155,7 @@ class Loop:
                 return
             began = time.monotonic()
             round_ = asyncio.create_task(self._round(resource, type))
-            moved = asyncio.create_task(self._moved[key].wait())
-            try:
-                await asyncio.wait({round_, moved}, return_when=asyncio.FIRST_COMPLETED)
-                if not round_.done():
-                    now = self._store.get(key)
-                    if now and now.generation != resource.generation:
-                        round_.cancel()  # Steps survive kill -9; being told the wish has changed is no worse.
-                    await asyncio.wait({round_})
-            finally:
-                moved.cancel()
-                round_.cancel()
+            await self._watched(round_, resource)
             if round_.cancelled():
                 continue
             error = round_.exception()
@@ -183,7 +173,8 @@ class Loop:
                     await self._pause(key, min(0.02 * 2**still, 5))
             elif isinstance(error, Retry):
                 await self._say(resource, error.reason)
-                await self._pause(key, error.after)
+                if not self._moved[key].is_set():
+                    await self._pause(key, error.after)
             elif isinstance(error, ArmError):
                 self._stale.discard(key)
                 await self._finish(resource, type, error=error)
@@ -198,6 +189,29 @@ class Loop:
                     return
                 await self._say(resource, f"{error} (attempt {attempt} of {ATTEMPTS})")
                 await self._pause(key, min(0.2 * 2**attempt, 10))
+
+    async def _watched(self, round_: asyncio.Task[list[Step]], resource: Resource) -> None:
+        """Until the round has ended; it is cancelled as soon as what is wanted has changed."""
+        moved = self._moved[resource.key]
+        stirred = False
+        try:
+            while not round_.done():
+                stir = asyncio.create_task(moved.wait())
+                try:
+                    await asyncio.wait({round_, stir}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    stir.cancel()
+                if moved.is_set() and not round_.done():
+                    stirred = True
+                    moved.clear()
+                    now = self._store.get(resource.key)
+                    if now and now.generation != resource.generation:
+                        round_.cancel()  # Steps survive kill -9; being told the wish has changed is no worse.
+                        await asyncio.wait({round_})
+        finally:
+            round_.cancel()
+            if stirred:
+                moved.set()
 
     async def _rest(self, key: str, seconds: float) -> None:
         """So that what changes all the time is not looked at all the time; a new generation is not kept waiting."""

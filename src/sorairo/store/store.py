@@ -22,7 +22,7 @@ from sorairo.store.checkpoint import Checkpointer
 from sorairo.store.migrations import migrate
 from sorairo.store.recent import Recent
 from sorairo.store.references import References
-from sorairo.store.tables import Statement, Statements, prefix_range
+from sorairo.store.tables import Statement, Statements, prefix_range, statements_for
 from sorairo.store.tx import Tx
 from sorairo.store.writer import Retention, Writer
 
@@ -87,7 +87,7 @@ class Store:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
         migrate(engine)
-        statements = Statements(engine.dialect)
+        statements = statements_for(engine.dialect.name)
         reading, writing, moving = engine.raw_connection(), engine.raw_connection(), engine.raw_connection()
         checkpointer = Checkpointer(moving)
         writer = Writer(writing, statements, retention or Retention(), checkpointer.wrote)

@@ -8,6 +8,7 @@ an execution would spend most of its time on.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +29,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import url
 
 metadata = MetaData()
 
@@ -180,6 +182,12 @@ class Statements:
             "activity": s(_trim_numbered(activity, a.at)),
             "operations": s(_trim_operations()),
         }
+
+
+@lru_cache
+def statements_for(dialect: str) -> Statements:
+    """Compiled once in a process: that takes longer than opening a database does."""
+    return Statements(url.URL.create(dialect).get_dialect()())
 
 
 def _trim_numbered(table: Table, at: Column[float]) -> Executable:
