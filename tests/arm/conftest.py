@@ -103,13 +103,13 @@ def made_up_provider(gate: Gate) -> Provider:
     return Provider(
         "Microsoft.Test",
         (
-            ResourceType("Microsoft.Test/widgets", versions),
+            ResourceType("Microsoft.Test/widgets", versions, moves="yes"),
             gadgets,
             ResourceType("Microsoft.Test/gadgets/parts", versions, located=False),
             ResourceType(
                 "Microsoft.Test/gadgets/slots", versions, inline=Inline("slots"), located=False, tracked=False
             ),
-            ResourceType("Microsoft.Test/accounts", versions, reconciler=gate, created=202),
+            ResourceType("Microsoft.Test/accounts", versions, reconciler=gate, created=202, moves="no"),
             ResourceType("Microsoft.Test/instances", versions, writable=False),
         ),
         routes=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sorairo.arm import lro
-from sorairo.arm.handlers import activity, lists, metadata, providers, resources, scopes, sorairo, tags
+from sorairo.arm.handlers import activity, features, lists, metadata, providers, resources, scopes, sorairo, tags
 from sorairo.arm.routing import Endpoint, Handler, Handlers, Route, Router
 from sorairo.engine.errors import not_implemented
 from sorairo.engine.registry import Registry
@@ -25,6 +25,27 @@ def _get(handler: Handler, permission: str = "") -> dict[str, Route]:
     return {"GET": Route(handler, permission)}
 
 
+_FEATURE = "Microsoft.Features/providers/features"
+_REGISTRATION = "Microsoft.Features/featureProviders/subscriptionFeatureRegistrations"
+_FEATURES = {
+    "features": _get(features.every, "Microsoft.Features/features/read"),
+    "providers/{namespace}/features": _get(features.every, f"{_FEATURE}/read"),
+    "providers/{namespace}/features/{name}": _get(features.one, f"{_FEATURE}/read"),
+    "providers/{namespace}/features/{name}/register": {"POST": Route(features.register, f"{_FEATURE}/register/action")},
+    "providers/{namespace}/features/{name}/unregister": {
+        "POST": Route(features.unregister, f"{_FEATURE}/unregister/action")
+    },
+    "subscriptionFeatureRegistrations": _get(features.registrations, f"{_REGISTRATION}/read"),
+    "featureProviders/{namespace}/subscriptionFeatureRegistrations": _get(
+        features.registrations, f"{_REGISTRATION}/read"
+    ),
+    "featureProviders/{namespace}/subscriptionFeatureRegistrations/{name}": {
+        "GET": Route(features.registration, f"{_REGISTRATION}/read"),
+        "PUT": Route(features.create_registration, f"{_REGISTRATION}/write"),
+        "DELETE": Route(features.delete_registration, f"{_REGISTRATION}/delete"),
+    },
+}
+
 ROOT = (
     Endpoint("metadata/endpoints", _get(metadata.endpoints), anonymous=True),
     Endpoint("tenants", _get(scopes.tenants), VERSIONS),
@@ -38,9 +59,21 @@ ROOT = (
     Endpoint("subscriptions/{subscription}/resources", _get(lists.resources), VERSIONS),
     Endpoint("subscriptions/{subscription}/resourceGroups", _get(lists.groups), VERSIONS),
     Endpoint("subscriptions/{subscription}/resourceGroups/{group}/resources", _get(lists.resources), VERSIONS),
+    *(
+        Endpoint(
+            f"subscriptions/{{subscription}}/resourceGroups/{{group}}/{action}",
+            {"POST": Route(resources.act_on_scope(action), f"{_RESOURCES}/resourceGroups/{action}/action")},
+            VERSIONS,
+        )
+        for action in ("exportTemplate", "moveResources", "validateMoveResources")
+    ),
     # Microsoft.Resources/providers/read is asked of nobody: what exists is no secret to those who may sign in.
     Endpoint("providers", _get(providers.every), VERSIONS),
     Endpoint("subscriptions/{subscription}/providers", _get(providers.every), VERSIONS),
+    *(
+        Endpoint(f"subscriptions/{{subscription}}/providers/Microsoft.Features/{path}", routes, features.VERSIONS)
+        for path, routes in _FEATURES.items()
+    ),
 )
 
 _TAGS = "Microsoft.Resources/tags"
@@ -88,6 +121,9 @@ BELOW = (
 )
 
 
+_POLICY = ("policyAssignments", "policyDefinitions", "policySetDefinitions", "policyExemptions")
+
+
 def _missing(feature: str) -> Handler:
     async def handler(x: object) -> None:
         raise not_implemented(feature)
@@ -97,11 +133,15 @@ def _missing(feature: str) -> Handler:
 
 UNBUILT = tuple(
     Endpoint(
-        f"subscriptions/{{subscription}}/resourceGroups/{{group}}/{action}",
-        {"POST": Route(_missing(f"POST resourceGroups/{action}"), f"{_RESOURCES}/resourceGroups/{action}/action")},
-        VERSIONS,
+        pattern,
+        {m: Route(_missing("Azure Policy")) for m in ("GET", "PUT", "PATCH", "DELETE", "POST")},
+        scopes=("tenant", "subscription", "group", "resource"),
     )
-    for action in ("exportTemplate", "moveResources", "validateMoveResources")
+    for pattern in (
+        *(f"Microsoft.Authorization/{kind}" for kind in _POLICY),
+        *(f"Microsoft.Authorization/{kind}/{{name}}" for kind in _POLICY),
+        *(f"Microsoft.PolicyInsights/{{kind}}{rest}" for rest in ("", "/{a}", "/{a}/{b}", "/{a}/{b}/{c}")),
+    )
 )
 """Known to Azure and not to us: they say so, rather than that there is no such path."""
 
@@ -118,4 +158,4 @@ def make_router(registry: Registry) -> Router:
         result=lro.result,
         extra=resources.extra,
     )
-    return Router(registry, handlers, (*ROOT, *UNBUILT), BELOW)
+    return Router(registry, handlers, ROOT, (*BELOW, *UNBUILT))

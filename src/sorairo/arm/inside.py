@@ -18,7 +18,7 @@ from sorairo.arm.routing import rbac_name
 from sorairo.engine import trace
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
-from sorairo.engine.types import Document
+from sorairo.engine.types import Document, Moves
 from sorairo.identity.principal import Principal
 
 if TYPE_CHECKING:
@@ -104,6 +104,11 @@ class Inside:
         """The newest api-version of a type, '' when there is no such type."""
         type = self.arm.control.registry.type(type_name)
         return type.api_versions[0] if type else ""
+
+    def moves(self, type_name: str) -> Moves:
+        """Whether resources of a type can be moved to another group."""
+        type = self.arm.control.registry.type(type_name)
+        return type.moves if type else "unbuilt"
 
     def _exchange(
         self, principal: str, method: str, path: str, version: str, body: Document, correlation_id: str

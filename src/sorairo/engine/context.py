@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sorairo.engine import moving
 from sorairo.engine.claims import Run, numbers
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import parse_id
@@ -59,6 +60,9 @@ class LoopContext:
     async def delete(self, resource_id: str) -> None:
         with contextlib.suppress(ArmError):
             await self._control.delete(parse_id(resource_id), principal=self._principal, internal=True)
+
+    async def move(self, ids: Mapping[str, str]) -> None:
+        await moving.move(self._control, ids)
 
     async def settled(self, resource_id: str, *, timeout: float = 60.0) -> Resource | None:
         deadline = time.monotonic() + timeout

@@ -21,6 +21,9 @@ Schema = Callable[[str, Document], None]
 """Holds a body to a named schema, dropping in place what clients cannot set; raises ArmError."""
 Guard = Callable[[str, ResourceId], None]
 """`write`, `delete` or `action` on a resource: raises ArmError when a lock forbids it."""
+Moves = Literal["yes", "no", "unbuilt"]
+"""Whether resources of a type go to another group: `yes` when nothing on the host has its name from their id, `no`
+where Azure refuses it, `unbuilt` where only sorairo does."""
 TERMINAL: frozenset[str] = frozenset({"Succeeded", "Failed", "Canceled"})
 
 
@@ -131,6 +134,10 @@ class Context(Protocol):
         ...
 
     async def delete(self, resource_id: str) -> None: ...
+
+    async def move(self, ids: Mapping[str, str]) -> None:
+        """Give resources other ids, old → new, in one transaction. Raises ArmError when a lock forbids it."""
+        ...
 
     async def settled(self, resource_id: str, *, timeout: float = 60.0) -> Resource | None:
         """Wait until a resource's latest generation is reached (None: until it is gone).
@@ -342,6 +349,7 @@ class ResourceType(Generic[A]):
     """`(scope, $filter)` → what a list at a scope shows, for extension types whose lists reach above it."""
     permissions: Mapping[str, str] = field(default_factory=dict)
     """RBAC action by verb where it is not `{name}/read|write|delete`."""
+    moves: Moves = "unbuilt"
 
     @property
     def namespace(self) -> str:

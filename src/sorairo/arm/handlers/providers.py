@@ -1,6 +1,6 @@
-"""Which resource providers there are, and the types and api-versions of each.
+"""Which resource providers there are, the types and api-versions of each, and whether a subscription uses them.
 
-https://learn.microsoft.com/rest/api/resources/providers
+https://learn.microsoft.com/azure/azure-resource-manager/management/resource-providers-and-types
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from sorairo.arm.exchange import Answer, Exchange
 from sorairo.arm.routing import versions_of
 from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Document, Provider
+from sorairo.store import Tx
+
+FREE = frozenset(("microsoft.resources", "microsoft.authorization", "microsoft.features", "microsoft.resourcegraph",
+                  "microsoft.insights", "microsoft.sorairo"))  # fmt: skip
+"""Those that every subscription uses, and that cannot be unregistered."""
 
 
 async def every(x: Exchange) -> Answer:
@@ -22,17 +27,64 @@ async def one(x: Exchange) -> Answer:
 
 
 async def register(x: Exchange) -> Answer:
-    """All providers are registered always; asking for it again is no error."""
-    return Answer(200, _document(x, _named(x)))
+    """All are registered to begin with; asking for it again is no error."""
+    provider = _named(x)
+    kind, key = _note(x.target.subscription, provider.namespace)
+    await x.control.store.transact(lambda tx: tx.delete_note(kind, key))
+    return Answer(200, _document(x, provider))
 
 
 async def unregister(x: Exchange) -> Answer:
+    """Raises ArmError 409 for a provider that is free of registration, or of which there are resources."""
     provider = _named(x)
-    raise ArmError(
-        "CannotUnregisterProvider",
-        f"The resource provider '{provider.namespace}' cannot be unregistered: sorairo's providers are always there.",
-        status=409,
+    if provider.namespace.lower() in FREE:
+        raise ArmError(
+            "CannotUnregisterProvider",
+            f"The resource provider '{provider.namespace}' cannot be unregistered: it is free of registration.",
+            status=409,
+        )
+    here = f"/subscriptions/{x.target.subscription}"
+    used = next((r for t in provider.types for r in x.control.store.list(type=t.name, under=here)), None)
+    if used is not None:
+        raise ArmError(
+            "CannotUnregisterProvider",
+            f"The resource provider '{provider.namespace}' cannot be unregistered while the subscription has resources "
+            f"of it, such as '{used.id}'.",
+            status=409,
+        )
+    kind, key = _note(x.target.subscription, provider.namespace)
+
+    def write(tx: Tx) -> None:
+        tx.put_note(kind, key, {"namespace": provider.namespace})
+
+    await x.control.store.transact(write)
+    return Answer(200, _document(x, provider))
+
+
+def check_registered(x: Exchange) -> None:
+    """A PUT of a resource whose provider the subscription does not use. Clients read the code and register it.
+
+    https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-register-resource-provider"""
+    if x.method != "PUT" or x.target.type is None or not x.target.subscription:
+        return
+    namespace = x.target.type.namespace
+    if x.control.store.note(*_note(x.target.subscription, namespace)) is None:
+        return
+    message = (
+        f"The subscription is not registered to use namespace '{namespace}'. See https://aka.ms/rps-not-found for how "
+        "to register subscriptions."
     )
+    raise ArmError(
+        "MissingSubscriptionRegistration",
+        message,
+        status=409,
+        details=[{"code": "MissingSubscriptionRegistration", "target": namespace, "message": message}],
+    )
+
+
+def _note(subscription: str, namespace: str) -> tuple[str, str]:
+    """Where it is written down that a provider is not registered: all others are."""
+    return f"unregistered {subscription.lower()}", namespace.lower()
 
 
 def _named(x: Exchange) -> Provider:
@@ -43,7 +95,10 @@ def _named(x: Exchange) -> Provider:
 
 
 def _document(x: Exchange, provider: Provider) -> Document:
-    scope = f"/subscriptions/{x.target.subscription}" if x.target.subscription else ""
+    subscription = x.target.subscription
+    scope = f"/subscriptions/{subscription}" if subscription else ""
+    free = provider.namespace.lower() in FREE
+    gone = bool(subscription) and x.control.store.note(*_note(subscription, provider.namespace)) is not None
     types: list[Document] = [
         {
             "resourceType": type.name.split("/", 1)[1],
@@ -62,7 +117,7 @@ def _document(x: Exchange, provider: Provider) -> Document:
     return {
         "id": f"{scope}/providers/{provider.namespace}",
         "namespace": provider.namespace,
-        "registrationPolicy": "RegistrationFree",
-        "registrationState": "Registered",
+        "registrationPolicy": "RegistrationFree" if free else "RegistrationRequired",
+        "registrationState": "NotRegistered" if gone else "Registered",
         "resourceTypes": types,
     }

@@ -12,6 +12,7 @@ from sorairo.arm.errors import invalid_parameter, unavailable_location
 from sorairo.arm.exchange import Answer, Exchange
 from sorairo.arm.filters import parse
 from sorairo.arm.handlers.lookup import matches, shown_to
+from sorairo.arm.handlers.providers import check_registered
 from sorairo.arm.paging import page
 from sorairo.arm.routing import rbac_name
 from sorairo.engine.control import AsyncReader
@@ -43,6 +44,7 @@ async def patch(x: Exchange) -> Answer:
 
 async def _write(x: Exchange, *, patch: bool) -> Answer:
     id, type = _id(x), _type(x)
+    check_registered(x)
     _check_name(id, type)
     check_tags(x.body)
     location = x.body.get("location")
@@ -103,19 +105,25 @@ def _last_words(x: Exchange, id: ResourceId) -> Document | None:
 
 
 async def act(x: Exchange) -> Answer:
-    acted = await x.control.act(
-        _id(x),
-        x.target.params["action"],
-        x.body,
-        x.query,
-        principal=x.caller,
-        correlation_id=x.correlation_id,
-    )
+    return await _act(x, _id(x), _type(x), x.target.params["action"])
+
+
+def act_on_scope(action: str) -> Callable[[Exchange], Awaitable[Answer]]:
+    """An action of what a path of its own stands for: a resource group."""
+
+    async def handler(x: Exchange) -> Answer:
+        id = parse_id(x.target.scope)
+        return await _act(x, id, x.control.type_of(id.type), action)
+
+    return handler
+
+
+async def _act(x: Exchange, id: ResourceId, type: ResourceType[Any], action: str) -> Answer:
+    acted = await x.control.act(id, action, x.body, x.query, principal=x.caller, correlation_id=x.correlation_id)
+    declared = next(a for a in type.actions if a.name.lower() == action.lower())
     if acted.operation is None:
-        declared = next(a for a in _type(x).actions if a.name.lower() == x.target.params["action"].lower())
         return Answer(declared.empty if acted.result is None else 200, acted.result)
-    results = next((a.results for a in _type(x).actions if a.name == acted.operation.action), "")
-    return Answer(202, None, lro.headers(x, acted.operation, location=True, results=results))
+    return Answer(202, None, lro.headers(x, acted.operation, location=True, results=declared.results))
 
 
 async def collection(x: Exchange) -> Answer:

@@ -79,6 +79,7 @@ def cluster_types(
         admit=admit,
         render=render,
         schema="managedClusters",
+        moves="no",
         actions=(
             Action("listClusterAdminCredential", f"{CLUSTER}/listClusterAdminCredential/action", run=credentials.admin),
             Action("listClusterUserCredential", f"{CLUSTER}/listClusterUserCredential/action", run=credentials.user),

@@ -48,5 +48,6 @@ def provider(principals: Principals) -> Provider:
         reconciler=IdentityReconciler(principals),
         schema="userAssignedIdentities",
         patience=10.0,
+        moves="no",
     )
     return Provider("Microsoft.ManagedIdentity", (type,))

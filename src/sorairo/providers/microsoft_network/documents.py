@@ -13,7 +13,7 @@ async def _admit_routes(admission: Admission) -> None:
 
 
 ROUTE_TABLES: ResourceType[None] = ResourceType(
-    "Microsoft.Network/routeTables", API_VERSIONS, admit=_admit_routes, schema="routeTables"
+    "Microsoft.Network/routeTables", API_VERSIONS, admit=_admit_routes, schema="routeTables", moves="yes"
 )
 ROUTES: ResourceType[None] = ResourceType(
     "Microsoft.Network/routeTables/routes",

@@ -80,4 +80,5 @@ def public_ip_addresses(public_addresses: tuple[str, ...]) -> ResourceType[str |
         reconciler=PublicIPReconciler(public_addresses),
         admit=admit,
         schema="publicIPAddresses",
+        moves="yes",
     )

@@ -78,6 +78,7 @@ SECURITY_GROUPS: ResourceType[None] = ResourceType(
     admit=admit,
     render=_render,
     schema="networkSecurityGroups",
+    moves="yes",
 )
 SECURITY_RULES: ResourceType[None] = ResourceType(
     "Microsoft.Network/networkSecurityGroups/securityRules",

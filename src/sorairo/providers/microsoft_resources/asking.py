@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from sorairo.engine.errors import ArmError
-from sorairo.engine.types import Document
+from sorairo.engine.types import Document, Moves
 from sorairo.templates.errors import Needed
 from sorairo.templates.frame import Answers
 
@@ -41,6 +41,8 @@ class Asks(Protocol):
     async def predict(self, principal: str, path: str, version: str, body: Document) -> Document: ...
 
     def version_of(self, type_name: str) -> str: ...
+
+    def moves(self, type_name: str) -> Moves: ...
 
     def environment(self) -> Document: ...
 
