@@ -66,6 +66,7 @@ from sorairo.providers.microsoft_containerservice.admission import Capacity
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.state import Config, State
 from sorairo.store import Store
+from sorairo.workload import WorkloadIssuers
 
 log = structlog.get_logger(__name__)
 
@@ -327,7 +328,7 @@ async def serve(state: State, config: Config) -> None:
         status=status_now,
         logs=logs_of,
         mounts=[
-            (identity_http.PATHS, identity_http.create_app(tokens)),
+            (identity_http.PATHS, identity_http.create_app(tokens, WorkloadIssuers(store, state.ca))),
             (
                 graph_http.PATHS,
                 graph_http.create_app(directory, store, graph.authenticate, administers, config.endpoint),

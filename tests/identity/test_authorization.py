@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -96,7 +97,11 @@ assigned = st.lists(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+CASES = int(os.environ.get("SORAIRO_RBAC_CASES", "1500"))
+"""`bench/rbac.py` asks for 100,000."""
+
+
+@settings(max_examples=CASES, deadline=None)
 @given(
     assignments=assigned,
     action=st.sampled_from(ACTIONS).flatmap(mixed_case),

@@ -141,3 +141,131 @@ async def test_role_definitions_by_name_and_id_at_any_scope(control: Control, in
     assert control.list(kind, scope, "type eq 'CustomRole'") == []
     with pytest.raises(ArmError, match="RoleDefinitionDoesNotExist"):
         control.show(parse_id(f"{scope}/providers/{kind}/{uuid.uuid4()}"))
+
+
+def custom(installation: Installation, **changes: Any) -> dict[str, Any]:
+    return {
+        "properties": {
+            "roleName": "Restarter",
+            "description": "May restart",
+            "assignableScopes": [f"{subscription_of(installation)}/resourceGroups/g"],
+            "permissions": [
+                {
+                    "actions": ["Microsoft.Compute/*/read", "Microsoft.Compute/virtualMachines/restart/action"],
+                    "notActions": ["Microsoft.Compute/disks/read"],
+                    "dataActions": ["Microsoft.Storage/*/blobs/read"],
+                }
+            ],
+            **changes,
+        }
+    }
+
+
+@pytest.fixture
+async def group(control: Control, installation: Installation) -> str:
+    id = f"{subscription_of(installation)}/resourceGroups/g"
+    await control.put(parse_id(id), {"location": "westeurope"}, principal=installation.admin.objectId)
+    return id
+
+
+async def define(control: Control, installation: Installation, scope: str, name: str = "", **changes: Any) -> str:
+    id = f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{name or uuid.uuid4()}"
+    body = custom(installation, **changes)
+    await control.put(parse_id(id), body, principal=installation.admin.objectId)
+    return id
+
+
+async def test_a_custom_role_opens_what_it_says_and_what_it_says_later(
+    control: Control, installation: Installation, group: str
+) -> None:
+    authorization = Authorization(installation.store)
+    installation.store.listen(authorization.changed)
+    other, _ = await installation.directory.create_application("other")
+    principal = Principal(other.object_id, installation.admin.tenantId, other.client_id)
+    role = await define(control, installation, group)
+    shown = control.show(parse_id(role))
+    assert (shown["properties"]["type"], shown["properties"]["roleName"]) == ("CustomRole", "Restarter")
+    await assign(control, installation, other.object_id, group, roleDefinitionId=role)
+
+    def may(action: str, data: bool = False) -> bool:
+        return authorization.allows(principal, action, f"{group}/providers/Microsoft.Compute/x/y", data=data)
+
+    assert may("Microsoft.Compute/virtualMachines/restart/action")
+    assert may("Microsoft.Compute/virtualMachines/read")
+    assert not may("Microsoft.Compute/disks/read")
+    assert not may("Microsoft.Compute/virtualMachines/delete")
+    assert may("Microsoft.Storage/storageAccounts/blobs/read", data=True)
+    assert not may("Microsoft.Storage/storageAccounts/blobs/read")
+
+    permissions = [{"actions": ["Microsoft.Compute/virtualMachines/delete"]}]
+    await define(control, installation, group, role.rpartition("/")[2], permissions=permissions)
+    assert may("Microsoft.Compute/virtualMachines/delete")
+    assert not may("Microsoft.Compute/virtualMachines/read")
+    # As one that starts again sees it, too.
+    assert Authorization(installation.store).allows(principal, "Microsoft.Compute/virtualMachines/delete", group)
+
+
+async def test_a_custom_role_is_listed_where_it_can_be_assigned(
+    control: Control, installation: Installation, group: str
+) -> None:
+    kind, subscription = "Microsoft.Authorization/roleDefinitions", subscription_of(installation)
+    role = await define(control, installation, group)
+    assert [d["id"] for d in control.list(kind, group, "type eq 'CustomRole'")] == [role]
+    assert [d["id"] for d in control.list(kind, group, "roleName eq 'restarter'")] == [role]
+    assert control.list(kind, subscription, "type eq 'CustomRole'") == []
+    assert len(control.list(kind, subscription, "atScopeAndBelow() and type eq 'CustomRole'")) == 1
+    with pytest.raises(ArmError) as refused:
+        await assign(control, installation, installation.admin.objectId, subscription, roleDefinitionId=role)
+    assert refused.value.code == "RoleAssignmentScopeNotAssignableToRoleDefinition"
+
+
+async def test_a_custom_role_goes_when_nobody_has_it(control: Control, installation: Installation, group: str) -> None:
+    role = await define(control, installation, group)
+    assigned = await assign(control, installation, installation.admin.objectId, group, roleDefinitionId=role)
+    with pytest.raises(ArmError, match="RoleDefinitionHasAssignments"):
+        await control.delete(parse_id(role), principal=installation.admin.objectId)
+    await control.delete(parse_id(assigned["id"]), principal=installation.admin.objectId)
+    await control.delete(parse_id(role), principal=installation.admin.objectId)
+    with pytest.raises(ArmError, match="RoleDefinitionDoesNotExist"):
+        control.show(parse_id(role))
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "code"),
+    [
+        ({"roleName": "Reader"}, "", "RoleDefinitionWithSameNameExists"),
+        ({"roleName": ""}, "", "InvalidRoleDefinition"),
+        ({"assignableScopes": ["/"]}, "", "InvalidRoleDefinition"),
+        ({"assignableScopes": []}, "", "InvalidRoleDefinition"),
+        ({"permissions": [{"actions": ["nonsense"]}]}, "", "InvalidActionOrNotAction"),
+        ({"permissions": "x"}, "", "InvalidRoleDefinition"),
+        ({}, READER, "RoleDefinitionUpdateNotPermitted"),
+        ({}, "not-a-guid", "InvalidRoleDefinition"),
+    ],
+)
+async def test_custom_roles_refused(
+    control: Control, installation: Installation, group: str, changes: dict[str, Any], name: str, code: str
+) -> None:
+    with pytest.raises(ArmError) as refused:
+        await define(control, installation, group, name, **changes)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"condition": "@Resource[x] StringEquals 'y'"}, "RoleAssignmentConditionNotSupported"),
+        ({"principalType": "User"}, "UnmatchedPrincipalType"),
+        ({"principalType": "Robot"}, "InvalidPrincipalType"),
+    ],
+)
+async def test_assignments_refused(
+    control: Control, installation: Installation, group: str, more: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(ArmError) as refused:
+        await assign(control, installation, installation.admin.objectId, group, **more)
+    assert refused.value.code == code
+
+
+async def test_deny_assignments_can_be_asked_for(control: Control, group: str) -> None:
+    assert control.list("Microsoft.Authorization/denyAssignments", group) == []

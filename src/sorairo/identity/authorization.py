@@ -15,10 +15,12 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Resource
 from sorairo.identity.principal import Principal
-from sorairo.identity.roles import RoleDefinition, find_role
+from sorairo.identity.roles import RoleDefinition, custom_role, find_role
 
 ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
+ROLE_DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
 _SEGMENT = "/providers/microsoft.authorization/roleassignments/"
+_ROLES = "/providers/microsoft.authorization/roledefinitions/"
 
 
 class Reads(Protocol):
@@ -40,10 +42,12 @@ class Authorization:
         """Assignment key → principal, scope."""
         self._granted: dict[str, dict[str, dict[str, RoleDefinition]]] = {}
         """Principal → scope → assignment key → role."""
+        self._custom: dict[str, RoleDefinition] = {}
+        """By GUID."""
 
     def changed(self, keys: Iterable[str]) -> None:
         """Some resources were written or deleted. Called from any thread."""
-        self._changed.extend(k for k in keys if _SEGMENT in k)
+        self._changed.extend(k for k in keys if _SEGMENT in k or _ROLES in k)
 
     def authorize(self, principal: Principal, action: str, scope: str) -> None:
         """Raises ArmError 403 `AuthorizationFailed` when the principal's roles do not allow it."""
@@ -72,12 +76,21 @@ class Authorization:
 
     def _refresh(self) -> None:
         if not self._loaded:
-            self._loaded = True
-            for resource in self._store.list(type=ROLE_ASSIGNMENTS):
-                self._apply(resource.key, resource)
+            self._load()
         while self._changed:
             key = self._changed.popleft()
-            self._apply(key, self._store.get(key))
+            if _ROLES in key:
+                # What it is assigned to is not indexed: custom roles change rarely, and there are few.
+                self._load()
+            else:
+                self._apply(key, self._store.get(key))
+
+    def _load(self) -> None:
+        self._loaded = True
+        self._entries, self._granted = {}, {}
+        self._custom = {r.id: r for r in custom_roles(self._store)}
+        for resource in self._store.list(type=ROLE_ASSIGNMENTS):
+            self._apply(resource.key, resource)
 
     def _apply(self, key: str, resource: Resource | None) -> None:
         before = self._entries.pop(key, None)
@@ -88,13 +101,28 @@ class Authorization:
                 del self._granted[before[0]][before[1]]
         if resource is None or resource.deleting:
             return
-        role = find_role(resource.properties.get("roleDefinitionId", ""))
+        said = resource.properties.get("roleDefinitionId", "")
+        role = find_role(said) or self._custom.get(said.rstrip("/").rpartition("/")[2].lower())
         if role is None:
             return
         who = resource.properties["principalId"].lower()
         scope = parse_id(resource.id).parent.lower().rstrip("/")
         self._entries[key] = (who, scope)
         self._granted.setdefault(who, {}).setdefault(scope, {})[key] = role
+
+
+def custom_roles(store: Reads) -> list[RoleDefinition]:
+    stored = (r for r in store.list(type=ROLE_DEFINITIONS) if _ROLES in r.key and not r.deleting)
+    return [custom_role(r.rid.name, r.properties) for r in stored]
+
+
+def any_role(store: Reads, role_definition_id: str) -> RoleDefinition | None:
+    """Built in or custom, by GUID or by a resource id of any scope."""
+    built_in = find_role(role_definition_id)
+    if built_in is not None:
+        return built_in
+    guid = role_definition_id.rstrip("/").rpartition("/")[2].lower()
+    return next((r for r in custom_roles(store) if r.id == guid), None)
 
 
 def scopes_above(scope: str) -> Iterator[str]:

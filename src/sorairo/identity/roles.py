@@ -37,6 +37,8 @@ class RoleDefinition:
     name: str
     description: str
     permissions: tuple[Permissions, ...]
+    assignable: tuple[str, ...] = ("/",)
+    """Scopes, in lower case, at or below which it can be assigned."""
 
     def grants(self, action: str, *, data: bool = False) -> bool:
         return any(p.grants(action, data=data) for p in self.permissions)
@@ -359,3 +361,21 @@ BY_ID = {r.id: r for r in BUILT_IN}
 def find_role(role_definition_id: str) -> RoleDefinition | None:
     """By GUID or by a resource id of any scope."""
     return BY_ID.get(role_definition_id.rstrip("/").rpartition("/")[2].lower())
+
+
+def custom_role(id: str, properties: dict[str, Any]) -> RoleDefinition:
+    """Of a stored roleDefinitions document's `properties`; `id`: its GUID."""
+
+    def texts(entry: dict[str, Any], name: str) -> tuple[str, ...]:
+        return tuple(entry.get(name) or ())
+
+    return RoleDefinition(
+        id.lower(),
+        properties["roleName"],
+        properties.get("description") or "",
+        tuple(
+            Permissions(*(texts(p, n) for n in ("actions", "notActions", "dataActions", "notDataActions")))
+            for p in properties.get("permissions") or ()
+        ),
+        tuple(s.lower().rstrip("/") for s in properties.get("assignableScopes") or ()),
+    )

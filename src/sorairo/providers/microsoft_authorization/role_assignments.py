@@ -6,14 +6,14 @@ https://learn.microsoft.com/rest/api/authorization/role-assignments
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 
 from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Admission, Document, Resource, ResourceType
-from sorairo.identity.authorization import ROLE_ASSIGNMENTS, Reads, scopes_above
+from sorairo.identity.authorization import ROLE_ASSIGNMENTS, Reads, any_role, scopes_above
 from sorairo.identity.directory import Directory
-from sorairo.identity.roles import find_role
+from sorairo.identity.roles import RoleDefinition
 from sorairo.providers.microsoft_authorization.filters import parse_filter
+from sorairo.providers.microsoft_authorization.times import audited
 
 _ALLOWED = frozenset({"atscope", "principalid", "assignedto"})
 _SUPPORTED = "'atScope()' or 'principalId eq '{value}' or assignedTo('{value}')'"
@@ -30,7 +30,7 @@ def role_assignments(store: Reads, directory: Directory) -> ResourceType[None]:
         for name in ("roleDefinitionId", "principalId"):
             if not isinstance(properties.get(name), str) or not properties[name]:
                 raise ArmError("InvalidCreateRoleAssignmentRequest", f"The request needs a '{name}'.", target=name)
-        role = find_role(properties["roleDefinitionId"])
+        role = any_role(store, properties["roleDefinitionId"])
         if role is None:
             wrong = properties["roleDefinitionId"].rpartition("/")[2]
             raise ArmError(
@@ -39,6 +39,7 @@ def role_assignments(store: Reads, directory: Directory) -> ResourceType[None]:
         _check_condition(properties)
         _check_principal(properties, directory)
         scope = admission.id.parent.rstrip("/")
+        _check_assignable(role, scope)
         if admission.existing:
             _check_unchanged(admission.existing, properties)
         for other in store.list(type=ROLE_ASSIGNMENTS, under=scope or "/"):
@@ -46,7 +47,7 @@ def role_assignments(store: Reads, directory: Directory) -> ResourceType[None]:
                 other.key != admission.id.key
                 and other.rid.parent.lower().rstrip("/") == scope.lower()
                 and other.properties["principalId"].lower() == properties["principalId"].lower()
-                and find_role(other.properties["roleDefinitionId"]) == role
+                and _guid(other.properties["roleDefinitionId"]) == role.id
             ):
                 raise ArmError(
                     "RoleAssignmentExists",
@@ -131,8 +132,21 @@ def _check_condition(properties: Document) -> None:
         )
 
 
+def _guid(role_definition_id: str) -> str:
+    return role_definition_id.rstrip("/").rpartition("/")[2].lower()
+
+
+def _check_assignable(role: RoleDefinition, scope: str) -> None:
+    if "/" not in role.assignable and not set(role.assignable) & set(scopes_above(scope)):
+        raise ArmError(
+            "RoleAssignmentScopeNotAssignableToRoleDefinition",
+            f"The scope '{scope or '/'}' in the role assignment is not within the assignable scopes of the role "
+            f"definition '{role.name}': {', '.join(role.assignable)}.",
+        )
+
+
 def _check_unchanged(existing: Resource, properties: Document) -> None:
-    same_role = find_role(existing.properties["roleDefinitionId"]) == find_role(properties["roleDefinitionId"])
+    same_role = _guid(existing.properties["roleDefinitionId"]) == _guid(properties["roleDefinitionId"])
     if not same_role or existing.properties["principalId"].lower() != properties["principalId"].lower():
         raise ArmError(
             "RoleAssignmentUpdateNotPermitted",
@@ -149,14 +163,7 @@ def _render(resource: Resource, document: Document) -> Document:
         "delegatedManagedIdentityResourceId": None,
         **document["properties"],
         "scope": resource.rid.parent or "/",
-        "createdOn": _time(resource.created_at),
-        "updatedOn": _time(resource.changed_at),
-        "createdBy": resource.created_by,
-        "updatedBy": resource.created_by,
+        **audited(resource),
     }
     document["properties"].pop("provisioningState", None)
     return document
-
-
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
