@@ -27,8 +27,8 @@ log = structlog.get_logger(__name__)
 
 SOURCE = "168.63.129.16"
 FIRST_PAUSE = 0.05
-"""Seconds after which a backend that has never been up is asked again, half as long again each time up to the check's interval:
-what comes up is in rotation at once, not at the next full interval."""
+"""Seconds after which a backend that has never been up is asked again, half as long again each time up to the check's
+interval: what comes up is in rotation at once, not at the next full interval."""
 NEW = 0.2
 """Seconds for which it is worth waiting for the first answers."""
 AGAIN = 1.0

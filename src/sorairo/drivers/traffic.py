@@ -195,8 +195,8 @@ class Probes(Protocol):
     def unwatch(self, balancer_id: str) -> None: ...
     def watched(self, balancer_id: str) -> Watched | None: ...
     def unheard(self, balancer_id: str) -> bool:
-        """Whether somebody came a moment ago and has not been asked yet, or Balancers not told. A fifth of a second later
-        that is no reason to wait any more."""
+        """Whether somebody came a moment ago and has not been asked yet, or Balancers not told. A fifth of a second
+        later that is no reason to wait any more."""
         ...
 
     async def first_answers(self, balancer_id: str) -> None:

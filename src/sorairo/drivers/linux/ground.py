@@ -97,18 +97,21 @@ class Ground:
     def apply_marks(self, world: World) -> None:
         """Bring a network's routing by mark in line with its records."""
         with self.ns.enter(world.network.id):
-            batch(loadbalancer.route_lines(world))
+            if not loadbalancer.routes_stand(world):
+                batch(loadbalancer.route_lines(world))
 
     def route_public_addresses(self, world: World) -> None:
         """Bring the edge's routes to the network in line with its records."""
         with self.ns.enter(fabric.EDGE):
-            batch(self.public_lines(world))
+            batch(self.public_lines(world, routes()))
 
-    def public_lines(self, world: World) -> list[str]:
-        """`ip` lines, for a thread inside the edge."""
+    def public_lines(self, world: World, now: set[Route]) -> list[str]:
+        """`ip` lines, for a thread inside the edge. `now`: routes that are there."""
         link = fabric.network_link(world.network.id)
         hops: list[tuple[str, str | None]] = [(each, fabric.DOWNLINK) for each in world.public_addresses()]
-        return stale({route(to, link, via) for to, via in hops}, link) + route_lines(hops, link)
+        wanted = {route(to, link, via): (to, via) for to, via in hops}
+        missing = wanted.keys() - now
+        return stale(set(wanted), link, now) + route_lines([wanted[each] for each in missing], link)
 
     def clear(self) -> None:
         """Remove the folders, as far as nobody else has something in them."""
@@ -120,6 +123,10 @@ class Ground:
                 folder.rmdir()
 
 
-def stale(wanted: set[Route], link: str) -> list[str]:
-    """`ip` lines that take away the link's other routes."""
-    return [f"route del {each.words()}" for each in routes() if each.link == link and each not in wanted]
+def stale(wanted: set[Route], link: str, now: set[Route] | None = None) -> list[str]:
+    """`ip` lines that take away the link's other routes. `now`: those there are, if they are known."""
+    return [
+        f"route del {each.words()}"
+        for each in (routes() if now is None else now)
+        if each.link == link and each not in wanted
+    ]

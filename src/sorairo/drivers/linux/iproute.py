@@ -7,12 +7,11 @@ has up to 250 addresses. A failure then also says what iproute2 says.
 from __future__ import annotations
 
 import ipaddress
-import json
 import socket
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sorairo.drivers.linux import programs
 from sorairo.drivers.protocols import DriverError
@@ -62,15 +61,6 @@ def batch(lines: Sequence[str]) -> None:
         said = ran.stderr.strip().splitlines()
         at = next((int(s.rpartition(":")[2]) for s in said if s.startswith("Command failed")), 0)
         raise DriverError(f"ip {lines[at - 1] if at else ''}: {said[0] if said else ran.returncode}")
-
-
-def show(*words: str) -> list[dict[str, Any]]:
-    """What `ip -4 WORDS` shows, as JSON. Raises DriverError with iproute2's words."""
-    ran = programs.run(["ip", "-j", "-4", *words])
-    if ran.returncode:
-        raise DriverError(f"ip: {ran.stderr.strip()}")
-    found: list[dict[str, Any]] = json.loads(ran.stdout or "[]")
-    return found
 
 
 def route_lines(wanted: Iterable[tuple[str, str | None]], link: str) -> list[str]:

@@ -95,10 +95,10 @@ class LinuxLinks:
             # Before the link: never open, not even for a moment.
             self.ground.apply_rules(world, {} if made else None)
             link = fabric.network_link(spec.id)
-            lines = self._join(fabric.EDGE, link, spec.id, fabric.EDGE)
+            joined = self._join(fabric.EDGE, link, spec.id, fabric.EDGE)
             with self._ns.enter(fabric.EDGE):
-                lines += [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
-                batch(lines + self.ground.public_lines(world))
+                lines = [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
+                batch([*joined, *lines, *self.ground.public_lines(world, set() if joined else routes())])
             with self._ns.enter(spec.id):
                 batch(
                     [

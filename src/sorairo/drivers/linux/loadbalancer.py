@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Callable
 
 from sorairo.drivers.linux.fabric import nic_link
-from sorairo.drivers.linux.iproute import show
+from sorairo.drivers.linux.netlink import rule_preferences, table_links
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import NicRecord, World
 from sorairo.drivers.traffic import Balancer, BalancerRule
@@ -156,9 +156,8 @@ def routes_stand(world: World) -> bool:
         return False
     if not wanted:
         return True
-    ways = {(str(each.get("table")), each.get("dev")) for each in show("route", "show", "table", "all")}
-    return ways >= {(str(_TABLES + nic.slot), nic_link(nic.spec.id)) for nic in world.nics.values()}
+    return table_links() >= {(_TABLES + nic.slot, nic_link(nic.spec.id)) for nic in world.nics.values()}
 
 
 def _preferences() -> set[int]:
-    return {each["priority"] for each in show("rule")} - {0, 32766, 32767}
+    return rule_preferences() - {0, 32766, 32767}

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sorairo.drivers.linux import programs
+from sorairo.drivers.linux import netlink, programs
 from sorairo.drivers.protocols import DriverError
 
 TABLE = "sorairo"
-_STANDING = f"ip {TABLE} standing"
+_STANDING = "standing"
 """Set of digests (in the guise of IPv6 addresses, the longest key there is), each with its piece's name."""
 
 
@@ -74,9 +72,9 @@ def sync(pieces: Sequence[Piece], now: Mapping[str, str] | None = None) -> None:
     gone = [now[name] for name in (*stale, *(piece.name for piece in changed)) if name in now]
     come = [f'{piece.digest} comment "{piece.name}"' for piece in changed]
     apply(
-        f"add table ip {TABLE}\nadd set {_STANDING} {{ type ipv6_addr; }}\n"
-        + (f"delete element {_STANDING} {{ {', '.join(gone)} }}\n" if gone else "")
-        + (f"add element {_STANDING} {{ {', '.join(come)} }}\n" if come else "")
+        f"add table ip {TABLE}\nadd set ip {TABLE} {_STANDING} {{ type ipv6_addr; }}\n"
+        + (f"delete element ip {TABLE} {_STANDING} {{ {', '.join(gone)} }}\n" if gone else "")
+        + (f"add element ip {TABLE} {_STANDING} {{ {', '.join(come)} }}\n" if come else "")
         + "".join(piece.text for piece in changed)
         + "".join(f"flush chain ip {TABLE} {name}\n" for name in stale)
         + "".join(f"delete chain ip {TABLE} {name}\n" for name in stale)
@@ -92,9 +90,4 @@ def apply(text: str) -> None:
 
 def standing() -> dict[str, str]:
     """Name and digest of every piece that stands in the namespace the thread is in; none when it has no table."""
-    ran = programs.run(["nft", "-j", "list", "set", *_STANDING.split()])
-    if ran.returncode:
-        return {}
-    entries: list[dict[str, Any]] = json.loads(ran.stdout)["nftables"]
-    elements = (each["elem"] for entry in entries for each in entry.get("set", {}).get("elem", ()))
-    return {each["comment"]: str(ipaddress.IPv6Address(each["val"])) for each in elements}
+    return {name: str(ipaddress.IPv6Address(key)) for key, name in netlink.set_elements(TABLE, _STANDING)}

@@ -41,24 +41,34 @@ class _Seen:
         return self._routes >= {route(each, self._link, DOWNLINK) for each in addresses}
 
 
+Kind = Literal["firewalls", "balancers", "publics", "outbounds"]
+
+
 def _observe(
-    ground: Ground, records: Mapping[str, tuple[str, str, T]], stands: Callable[[T, World, _Seen], bool]
+    ground: Ground, kind: Kind, show: Callable[[Any], T], stands: Callable[[Any, World, _Seen], bool]
 ) -> Standing[T]:
-    """`records`: network, owner and what to show, by id."""
+    """`show`: what is shown of a record. Under each network's lock, or what is being changed would look damaged."""
     result: Standing[T] = Standing()
-    seen: dict[str, tuple[World, _Seen]] = {}
-    for each, (network, owner, shown) in records.items():
-        if network not in seen and ground.ns.exists(network) and ground.networks.get(network):
-            world = ground.world(network)
-            seen[network] = (world, _Seen(ground, world))
-        if network in seen and stands(shown, *seen[network]):
-            result.whole[each] = shown
-        else:
-            result.partial[each] = owner
+    for network in {_spec(each).network for each in getattr(ground, kind).all().values()}:
+        with ground.locks[network]:
+            there = ground.networks.get(network) is not None and ground.ns.exists(network)
+            world = ground.world(network) if there else None
+            seen = _Seen(ground, world) if world else None
+            records = getattr(world, kind) if world else getattr(ground, kind).all()
+            for each, record in records.items():
+                if world and seen and stands(record, world, seen):
+                    result.whole[each] = show(record)
+                elif _spec(record).network == network:
+                    result.partial[each] = _spec(record).owner
     return result
 
 
-Kind = Literal["firewalls", "balancers", "publics", "outbounds"]
+def _itself(record: T) -> T:
+    return record
+
+
+def _spec(record: Any) -> Firewall | Balancer | PublicAddress | Outbound:
+    return record.spec if isinstance(record, BalancerRecord) else record
 
 
 def _apply(ground: Ground, kind: Kind, world: World) -> None:
@@ -139,8 +149,7 @@ class LinuxFirewalls:
         def stands(each: Firewall, world: World, seen: _Seen) -> bool:
             return seen.has(*firewall.names(each), "bindings")
 
-        records = self._ground.firewalls.all()
-        return _observe(self._ground, {i: (each.network, each.owner, each) for i, each in records.items()}, stands)
+        return _observe(self._ground, "firewalls", _itself, stands)
 
 
 class LinuxBalancers:
@@ -196,17 +205,13 @@ class LinuxBalancers:
             _remove(self._ground, "balancers", balancer_id, record.spec.network)
 
     def _observe(self) -> Standing[BalancerState]:
-        def stands(each: BalancerState, world: World, seen: _Seen) -> bool:
+        def stands(each: BalancerRecord, world: World, seen: _Seen) -> bool:
             public = {rule.frontend for rule in each.spec.rules} & set(world.public_addresses())
             return (
                 seen.has(*loadbalancer.names(each.spec).values(), "balancing") and seen.marked and seen.routed(public)
             )
 
-        records = {
-            i: (each.spec.network, each.spec.owner, BalancerState(each.spec, each.down))
-            for i, each in self._ground.balancers.all().items()
-        }
-        return _observe(self._ground, records, stands)
+        return _observe(self._ground, "balancers", lambda each: BalancerState(each.spec, each.down), stands)
 
 
 class LinuxPublicAddresses:
@@ -244,8 +249,7 @@ class LinuxPublicAddresses:
         def stands(each: PublicAddress, world: World, seen: _Seen) -> bool:
             return seen.has("publics") and seen.routed({each.public_address})
 
-        records = self._ground.publics.all()
-        return _observe(self._ground, {i: (each.network, each.owner, each) for i, each in records.items()}, stands)
+        return _observe(self._ground, "publics", _itself, stands)
 
 
 class LinuxOutbounds:
@@ -285,8 +289,7 @@ class LinuxOutbounds:
             public = {address for way in each.ways for address in way.addresses}
             return seen.has(*outbound.names(each), "outbound") and seen.routed(public)
 
-        records = self._ground.outbounds.all()
-        return _observe(self._ground, {i: (each.network, each.owner, each) for i, each in records.items()}, stands)
+        return _observe(self._ground, "outbounds", _itself, stands)
 
 
 def linux_traffic(links: LinuxLinks) -> Traffic:
