@@ -167,6 +167,16 @@ def test_a_client_id_where_an_object_id_belongs_opens_nothing() -> None:
     assert not Authorization(store).allows(Principal("oid", TENANT, "app"), "x/read", "/subscriptions/s1")
 
 
+def test_a_role_below_shows_the_subscription_and_no_other() -> None:
+    store = Assignments()
+    store.add("p1", BY_ID["7f951dda-4ed3-4680-a7ca-43fe172d538d"], SCOPES[3])
+    authorization, principal = Authorization(store), Principal("p1", TENANT)
+    assert authorization.allows(principal, "Microsoft.Resources/subscriptions/read", "/subscriptions/S1")
+    for scope in ("/subscriptions/s10", "/subscriptions/s", ""):
+        assert not authorization.allows(principal, "Microsoft.Resources/subscriptions/read", scope)
+    assert not authorization.allows(principal, "Microsoft.Resources/subscriptions/resourceGroups/read", SCOPES[1])
+
+
 async def test_the_administrator_may_do_everything_in_the_subscription_and_nothing_else(
     installation: Installation,
 ) -> None:

@@ -6,6 +6,7 @@ up. https://learn.microsoft.com/azure/role-based-access-control/overview
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -19,6 +20,8 @@ from sorairo.identity.roles import RoleDefinition, custom_role, find_role
 
 ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 ROLE_DEFINITIONS = "Microsoft.Authorization/roleDefinitions"
+_SEE = "microsoft.resources/subscriptions/read"
+_SUBSCRIPTION = re.compile(r"/subscriptions/[^/]+", re.IGNORECASE)
 _SEGMENT = "/providers/microsoft.authorization/roleassignments/"
 _ROLES = "/providers/microsoft.authorization/roledefinitions/"
 
@@ -72,6 +75,9 @@ class Authorization:
                 roles = granted.get(above)
                 if roles and any(_grants(r, action, data) for r in roles.values()):
                     return True
+            # Whoever has any role in a subscription sees that it is there: else nobody could sign in to their part.
+            if action == _SEE and not data and _SUBSCRIPTION.fullmatch(scope) and _below(scope, granted):
+                return True
         return False
 
     def _refresh(self) -> None:
@@ -109,6 +115,10 @@ class Authorization:
         scope = parse_id(resource.id).parent.lower().rstrip("/")
         self._entries[key] = (who, scope)
         self._granted.setdefault(who, {}).setdefault(scope, {})[key] = role
+
+
+def _below(scope: str, granted: Iterable[str]) -> bool:
+    return any(s.startswith(f"{scope.lower()}/") for s in granted)
 
 
 def custom_roles(store: Reads) -> list[RoleDefinition]:
