@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sorairo.arm import lro
-from sorairo.arm.handlers import activity, features, lists, metadata, providers, resources, scopes, sorairo, tags
+from sorairo.arm.handlers import activity, features, graph, lists, metadata, providers, resources, scopes, sorairo, tags
 from sorairo.arm.routing import Endpoint, Handler, Handlers, Route, Router
 from sorairo.engine.errors import not_implemented
 from sorairo.engine.registry import Registry
@@ -103,6 +103,13 @@ BELOW = (
         },
         VERSIONS,
         scopes=("subscription", "group", "resource"),
+    ),
+    Endpoint(
+        "Microsoft.ResourceGraph/resources",
+        # Asked of nobody: each is shown what they may read.
+        {"POST": Route(graph.query)},
+        graph.VERSIONS,
+        scopes=("tenant",),
     ),
     Endpoint(
         "Microsoft.Insights/eventtypes/management/values",
