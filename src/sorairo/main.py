@@ -308,6 +308,8 @@ async def serve(state: State, config: Config) -> None:
     store.listen(locks.changed)
     control = make_control(store, directory, host, config, api, state.fabric.public_addresses, inside, locks)
 
+    workload = WorkloadIssuers(store, state.ca)
+
     def administers(caller: Principal) -> bool:
         """Who may give roles on the subscription administers the directory, too."""
         subscription = f"/subscriptions/{directory.tenant['subscriptionId']}"
@@ -328,7 +330,7 @@ async def serve(state: State, config: Config) -> None:
         status=status_now,
         logs=logs_of,
         mounts=[
-            (identity_http.PATHS, identity_http.create_app(tokens, WorkloadIssuers(store, state.ca))),
+            (identity_http.PATHS, identity_http.create_app(tokens, workload, workload.trusts)),
             (
                 graph_http.PATHS,
                 graph_http.create_app(directory, store, graph.authenticate, administers, config.endpoint),

@@ -16,6 +16,7 @@ from joserfc.jwk import RSAKey
 
 from sorairo.identity.assertions import LoopbackIssuers
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER
+from sorairo.providers.microsoft_managedidentity.federated_credentials import TYPE as CREDENTIALS
 from sorairo.store import Store
 
 
@@ -33,6 +34,10 @@ class WorkloadIssuers:
             if issuer.rstrip("/") == f"https://{fqdn}" and "sa.crt" in pki:
                 return {"keys": [_jwk(pki["sa.crt"])]}
         return await self._others(issuer)
+
+    def trusts(self, identity: str) -> list[dict[str, Any]]:
+        """The federated credentials of a user assigned identity, by its resource id."""
+        return [r.properties for r in self._store.list(type=CREDENTIALS, under=identity) if not r.deleting]
 
 
 def _jwk(pem: str) -> dict[str, Any]:

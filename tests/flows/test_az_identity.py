@@ -127,9 +127,34 @@ def test_a_device_code(az: Az, ann: str, hollow: Installation, tmp_path: Path) -
             login.wait()
 
 
-def test_a_pods_token_opens_arm(az: Az, hollow: Installation, cluster: str) -> None:
+@pytest.fixture(scope="module")
+def issuer(hollow: Installation, cluster: str) -> str:
+    return str(hollow.arm("GET", cluster).json()["properties"]["oidcIssuerProfile"]["issuerURL"])
+
+
+@pytest.fixture(scope="module")
+def pod_token(hollow: Installation, cluster: str) -> str:
+    kubeconfig = hollow.kubeconfig(GROUP, cluster.rpartition("/")[2])
+    made = hollow.kubectl(kubeconfig, "create", "token", "default", "--audience", "api://AzureADTokenExchange")
+    return made.strip()
+
+
+def exchange(hollow: Installation, client_id: str, token: str) -> Any:
+    """The answer to a pod that asks for a token of ARM's."""
+    return hollow.http.post(
+        f"/{hollow.credentials['tenantId']}/oauth2/v2.0/token",
+        data={
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "client_assertion": token,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "scope": "https://management.azure.com/.default",
+        },
+    ).json()
+
+
+def test_a_pods_token_opens_arm(az: Az, hollow: Installation, issuer: str, pod_token: str) -> None:
     """Workload identity: the cluster's issuer, a federated credential, a service account's token."""
-    issuer = hollow.arm("GET", cluster).json()["properties"]["oidcIssuerProfile"]["issuerURL"]
     app = az("ad", "sp", "create-for-rbac", "--name", "workload")
     credential: dict[str, Any] = {
         "name": "pod",
@@ -138,19 +163,35 @@ def test_a_pods_token_opens_arm(az: Az, hollow: Installation, cluster: str) -> N
         "audiences": ["api://AzureADTokenExchange"],
     }
     az("ad", "app", "federated-credential", "create", "--id", app["appId"], "--parameters", json.dumps(credential))
-    kubeconfig = hollow.kubeconfig(GROUP, cluster.rpartition("/")[2])
-    token = hollow.kubectl(kubeconfig, "create", "token", "default", "--audience", "api://AzureADTokenExchange").strip()
-    answer = hollow.http.post(
-        f"/{app['tenant']}/oauth2/v2.0/token",
-        data={
-            "grant_type": "client_credentials",
-            "client_id": app["appId"],
-            "client_assertion": token,
-            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            "scope": "https://management.azure.com/.default",
-        },
+    assert "access_token" in exchange(hollow, app["appId"], pod_token)
+
+
+def test_a_pods_token_opens_arm_as_a_managed_identity(
+    az: Az, hollow: Installation, issuer: str, pod_token: str
+) -> None:
+    identity = az("identity", "create", "--name", "workload", group=GROUP)
+    assert exchange(hollow, identity["clientId"], pod_token)["error_codes"] == [700211]
+    az(
+        "identity", "federated-credential", "create", "--identity-name", "workload", "--name", "pod",
+        "--issuer", issuer, "--subject", "system:serviceaccount:default:default",
+        "--audiences", "api://AzureADTokenExchange", group=GROUP,
+    )  # fmt: skip
+    [kept] = az("identity", "federated-credential", "list", "--identity-name", "workload", group=GROUP)
+    assert kept["issuer"] == issuer
+    assert "access_token" in exchange(hollow, identity["clientId"], pod_token)
+    az(
+        "identity",
+        "federated-credential",
+        "delete",
+        "--identity-name",
+        "workload",
+        "--name",
+        "pod",
+        "--yes",
+        group=GROUP,
     )
-    assert answer.status_code == 200, answer.text
+    assert exchange(hollow, identity["clientId"], pod_token)["error_codes"] == [700211]
+    az("identity", "delete", "--name", "workload", group=GROUP)
 
 
 def test_a_client_id_where_an_object_id_belongs(az: Az, hollow: Installation) -> None:

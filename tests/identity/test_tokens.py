@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from sorairo.identity.directory import new_secret
 from sorairo.identity.http import PATHS, create_app
+from sorairo.identity.keys import load_keys
 
 from .conftest import BASE, Installation
 
@@ -150,3 +152,17 @@ async def test_instance_discovery_and_the_paths_that_are_ours(client: httpx.Asyn
 async def test_an_oversized_request(installation: Installation, client: httpx.AsyncClient) -> None:
     answer = await client.post(f"/{installation.admin.tenantId}/oauth2/v2.0/token", content=b"x" * 100_000)
     assert answer.status_code == 413
+
+
+def test_a_key_signs_for_a_while_and_verifies_longer(tmp_path: Path) -> None:
+    file, day = tmp_path / "keys.json", 86400.0
+    first = load_keys(file, now=0).current.kid
+    assert load_keys(file, now=89 * day).current.kid == first
+    second = load_keys(file, now=90 * day)
+    assert second.current.kid != first
+    assert second.find(first) is not None
+    assert load_keys(file, now=90 * day).current.kid == second.current.kid
+    third = load_keys(file, now=181 * day)
+    assert third.find(first) is None
+    assert third.find(second.current.kid) is not None
+    assert file.stat().st_mode & 0o777 == 0o600

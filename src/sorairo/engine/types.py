@@ -332,6 +332,8 @@ class ResourceType(Generic[A]):
     """A PUT is answered without an operation, being complete once stored (resource groups); DELETE still has one."""
     created: int = 201
     """Status of a PUT that creates (some SDKs accept only 200 or 202)."""
+    updated: int = 200
+    """Status of a PUT that changes what is there (SDKs of role definitions accept 201 alone)."""
     writable: bool = True
     """False: clients cannot PUT it; it is made by its owner (scale set instances)."""
     delete_status: int = 202

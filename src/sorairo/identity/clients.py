@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import unquote_plus
 
 from sorairo.identity import assertions, errors
@@ -14,15 +15,18 @@ from sorairo.identity.directory import ServicePrincipal
 from sorairo.identity.people import FIRST_PARTY
 from sorairo.identity.tokens import Tokens
 
+IdentityTrusts = Callable[[str], list[dict[str, Any]]]
+"""Federated credentials (`issuer`, `subject`, `audiences`) of a managed identity, by its resource id."""
 SECRET, CERTIFICATE = "1", "2"
 """`appidacr` of the tokens."""
 
 
 class Clients:
-    def __init__(self, tokens: Tokens, issuer_keys: IssuerKeys) -> None:
+    def __init__(self, tokens: Tokens, issuer_keys: IssuerKeys, identity_trusts: IdentityTrusts) -> None:
         self._tokens = tokens
         self._directory = tokens.directory
         self._issuer_keys = issuer_keys
+        self._identity_trusts = identity_trusts
 
     async def confidential(self, form: Mapping[str, str], header: str) -> tuple[ServicePrincipal, str]:
         """The service principal, and by what it was proved. `header`: Authorization, for a Basic one.
@@ -72,7 +76,10 @@ class Clients:
             certificates = self._directory.credentials(client_id, "keyCredentials")
             assertions.by_certificate(assertion, client_id, certificates, self._audiences(), now)
         else:
-            trusted = (self._directory.application(client_id) or {}).get("federatedIdentityCredentials", [])
+            if principal.resource_id:
+                trusted = self._identity_trusts(principal.resource_id)
+            else:
+                trusted = (self._directory.application(client_id) or {}).get("federatedIdentityCredentials", [])
             await assertions.by_federation(assertion, trusted, self._issuer_keys, now)
         if not principal.enabled:
             raise errors.disabled(client_id, principal.name)

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from sorairo.identity import errors
 from sorairo.identity.assertions import IssuerKeys, LoopbackIssuers
-from sorairo.identity.clients import Clients
+from sorairo.identity.clients import Clients, IdentityTrusts
 from sorairo.identity.directory import ServicePrincipal
 from sorairo.identity.errors import EntraError
 from sorairo.identity.form import read_form
@@ -39,10 +39,15 @@ PATHS = re.compile(
 """What this service answers; everything else on the origin is ARM's."""
 
 
-def create_app(tokens: Tokens, issuer_keys: IssuerKeys | None = None) -> Starlette:
+def create_app(
+    tokens: Tokens,
+    issuer_keys: IssuerKeys | None = None,
+    identity_trusts: IdentityTrusts = lambda resource_id: [],
+) -> Starlette:
     """The token service as an ASGI app; it answers the paths that match `PATHS`. `issuer_keys`: of whom federated
     credentials trust; by default those of this machine."""
-    clients, people = Clients(tokens, issuer_keys or LoopbackIssuers()), People(tokens)
+    clients = Clients(tokens, issuer_keys or LoopbackIssuers(), identity_trusts)
+    people = People(tokens)
     service = _Service(tokens, clients, people)
     signing_in = SignIn(tokens.directory, people, clients)
     routes = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from sorairo.files import write_private
 
 BITS = 2048
 """What Entra uses; verifying costs 30 µs."""
+
+ROTATE = 90 * 86400
+"""Seconds a key signs. The next is made at the first start after that."""
+KEEP = 91 * 86400
+"""Seconds a key verifies after the next one took over: the life of a refresh token, and a day."""
 
 
 class SigningKeys:
@@ -38,14 +44,25 @@ def generate_key() -> RSAKey:
     return RSAKey.import_key({**key.as_dict(private=True), "kid": key.thumbprint()})
 
 
-def load_keys(path: Path) -> SigningKeys:
-    """Read the keys, or make the first one. The file appears whole or not at all, with mode 0600."""
-    if not path.exists():
-        write_private(path, json.dumps({"keys": [generate_key().as_dict(private=True)]}).encode())
-    return SigningKeys([_load(k) for k in json.loads(path.read_bytes())["keys"]])
+def load_keys(path: Path, now: float | None = None) -> SigningKeys:
+    """Read the keys, oldest first, and make the first one, or the next when the newest has signed for `ROTATE`. One
+    whose successor is as old as the longest-lived token is dropped. The file appears whole or not at all, mode 0600."""
+    now = time.time() if now is None else now
+    kept = _kept(json.loads(path.read_bytes())["keys"] if path.exists() else [], now)
+    if not kept or now - kept[-1]["made"] >= ROTATE:
+        kept.append({**generate_key().as_dict(private=True), "made": now})
+        write_private(path, json.dumps({"keys": kept}).encode())
+    return SigningKeys([_load(k) for k in kept])
 
 
-def _load(jwk: dict[str, str]) -> RSAKey:
+def _kept(keys: list[dict[str, Any]], now: float) -> list[dict[str, Any]]:
+    """Those that may still have to verify something. One of unknown age counts as made now."""
+    dated = [{**k, "made": k.get("made", now)} for k in keys]
+    after = [k["made"] for k in dated[1:]] + [now]
+    return [k for k, successor in zip(dated, after, strict=False) if now - successor < KEEP]
+
+
+def _load(jwk: dict[str, Any]) -> RSAKey:
     """A key from our own file. Its primes are not tested again, which costs a tenth of a second of every start."""
 
     def number(name: str) -> int:

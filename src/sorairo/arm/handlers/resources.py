@@ -63,7 +63,7 @@ async def _write(x: Exchange, *, patch: bool) -> Answer:
         if_none_match=x.headers.get("if-none-match"),
         correlation_id=x.correlation_id,
     )
-    status = type.created if accepted.created else 200
+    status = type.created if accepted.created else type.updated
     if accepted.operation is None or await _done(x, accepted.operation, type.patience):
         document = accepted.document if accepted.operation is None else x.control.show(id)
         return _document(201 if status == 201 else 200, document)

@@ -90,6 +90,7 @@ def role_definitions(store: Reads) -> ResourceType[None]:
         render=_render,
         located=False,
         tracked=False,
+        updated=201,
         delete_status=200,
         find=find,
         within=within,

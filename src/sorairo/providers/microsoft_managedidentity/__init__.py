@@ -6,6 +6,7 @@ https://learn.microsoft.com/rest/api/managedidentity/user-assigned-identities
 from __future__ import annotations
 
 from sorairo.engine.types import Context, Document, Provider, Resource, ResourceType, Step
+from sorairo.providers.microsoft_managedidentity.federated_credentials import federated_credentials
 from sorairo.providers.principals import Principals
 
 API_VERSIONS = ("2025-05-31-preview", "2025-01-31-preview", "2024-11-30", "2023-07-31-preview", "2023-01-31",
@@ -50,4 +51,4 @@ def provider(principals: Principals) -> Provider:
         patience=10.0,
         moves="no",
     )
-    return Provider("Microsoft.ManagedIdentity", (type,))
+    return Provider("Microsoft.ManagedIdentity", (type, federated_credentials(API_VERSIONS)))
