@@ -125,7 +125,7 @@ PROGRAMS = (
         "tools/kubernetes",
         "sigs.k8s.io/metrics-server",
         Program(
-            "sigs.k8s.io/metrics-server/cmd/metrics-server",
+            "./metrics-server",
             "bin/metrics-server",
             ("grpcnotrace", "notest"),
             _METRICS_SERVER,

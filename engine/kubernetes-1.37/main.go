@@ -12,9 +12,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
-	"strconv"
-	"time"
 	_ "time/tzdata" // CronJob time zones, on machines without a zone database
 
 	"github.com/spf13/cobra"
@@ -57,25 +54,7 @@ func runKubectl() int {
 	return 0
 }
 
-// settle lets the garbage collector be lazy while a program starts and thrifty once it runs: after SETTLE_AFTER (a
-// duration) it works at SETTLE_GOGC (percent). A low GOGC from the beginning costs an API server a third of its start.
-func settle() {
-	after, err := time.ParseDuration(os.Getenv("SETTLE_AFTER"))
-	if err != nil {
-		return
-	}
-	percent, err := strconv.Atoi(os.Getenv("SETTLE_GOGC"))
-	if err != nil {
-		return
-	}
-	time.AfterFunc(after, func() {
-		debug.SetGCPercent(percent)
-		debug.FreeOSMemory()
-	})
-}
-
 func main() {
-	settle()
 	run, known := components[filepath.Base(os.Args[0])]
 	if !known && len(os.Args) > 1 {
 		os.Args = os.Args[1:]

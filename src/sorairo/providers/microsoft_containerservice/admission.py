@@ -16,6 +16,7 @@ from sorairo.providers.microsoft_containerservice import agent_pools, names, unb
 from sorairo.providers.principals import Principals
 
 CLUSTER_NAME = re.compile(r"[a-zA-Z0-9]([-_a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
+UNCHANGEABLE = ("dnsPrefix", "nodeResourceGroup")
 CLUSTER = "Microsoft.ContainerService/managedClusters"
 
 
@@ -62,6 +63,8 @@ class ClusterAdmission:
             raise not_implemented("upgrading a cluster's Kubernetes version")
         properties["kubernetesVersion"] = properties.get("kubernetesVersion") or ".".join(version.split(".")[:2])
         properties["currentKubernetesVersion"] = version
+        if old:
+            properties |= {key: properties.get(key) or old.properties[key] for key in UNCHANGEABLE}
         properties.setdefault("dnsPrefix", admission.id.name.lower())
         properties.setdefault("enableRBAC", True)
         properties.setdefault("supportPlan", "KubernetesOfficial")
@@ -127,13 +130,14 @@ class ClusterAdmission:
         if admission.existing is None:
             return
         old, new = admission.existing.properties, admission.body["properties"]
-        for key in ("dnsPrefix", "nodeResourceGroup"):
-            if old.get(key) != new.get(key):
+        for key in UNCHANGEABLE:
+            if str(old.get(key)).lower() != str(new.get(key)).lower():
                 raise ArmError(
                     "PropertyChangeNotAllowed",
                     f"Changing property 'properties.{key}' is not allowed.",
                     target=f"properties.{key}",
                 )
+            new[key] = old.get(key)
 
     async def _network(self, admission: Admission) -> None:
         properties = admission.body["properties"]
