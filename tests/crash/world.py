@@ -1,0 +1,319 @@
+"""A host in memory, and sorairo on it, which can be killed between any two steps and started again.
+
+The host (machines, links, what API servers have stored) outlives sorairo as a real one does; a life of sorairo is a
+Control on the database file. Killing one freezes it: nothing it does afterwards reaches the file or the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytest
+
+from sorairo.drivers.hollow.links import HollowLinks
+from sorairo.drivers.hollow.machines import HollowMachines
+from sorairo.drivers.hollow.traffic import hollow_traffic
+from sorairo.drivers.traffic import Traffic
+from sorairo.engine.control import Control
+from sorairo.engine.ids import parse_id
+from sorairo.engine.registry import Registry
+from sorairo.engine.types import Document, Operation, Provider, Resource
+from sorairo.identity.directory import Directory, ServicePrincipal
+from sorairo.providers import (
+    microsoft_authorization,
+    microsoft_compute,
+    microsoft_containerservice,
+    microsoft_managedidentity,
+    microsoft_network,
+)
+from sorairo.providers.microsoft_compute.sizes import SIZES
+from sorairo.providers.microsoft_containerservice import pki, versions
+from sorairo.providers.microsoft_containerservice.admission import Capacity
+from sorairo.providers.microsoft_containerservice.substrate import Substrate
+from sorairo.providers.microsoft_resources.groups import RESOURCE_GROUPS
+from sorairo.providers.microsoft_resources.subscriptions import SUBSCRIPTIONS
+from sorairo.store import Store, store
+
+from .kubernetes import NODES, Etcd, MemoryApi
+
+Kind = Literal["hollow", "linux"]
+SUBSCRIPTION = "/subscriptions/0b1f6471-1bf0-4dda-aec3-111111111111"
+GROUP = f"{SUBSCRIPTION}/resourceGroups/g"
+CLUSTER = f"{GROUP}/providers/Microsoft.ContainerService/managedClusters/c"
+NODE_GROUP = f"{SUBSCRIPTION}/resourceGroups/MC_g_c_westeurope"
+PUBLIC = tuple(f"198.18.0.{n}" for n in range(5, 60))
+
+
+@dataclass
+class Host:
+    """`linux`: nodes and links stay when sorairo goes. `hollow`: they were never there but in sorairo's memory."""
+
+    kind: Kind
+    control_planes: HollowMachines = field(default_factory=HollowMachines)
+    nodes: HollowMachines = field(default_factory=HollowMachines)
+    links: HollowLinks = field(default_factory=HollowLinks)
+    etcd: Etcd = field(default_factory=Etcd)
+
+    def __post_init__(self) -> None:
+        self.traffic = hollow_traffic(self.links)
+        if self.kind == "linux":
+            self.nodes = self.control_planes
+
+    def sorairo_is_gone(self) -> None:
+        if self.kind == "hollow":
+            self.nodes, self.links = HollowMachines(), HollowLinks()
+            self.traffic = hollow_traffic(self.links)
+
+    @property
+    def objects(self) -> dict[str, str]:
+        """Everything there is on it: owner by id."""
+        found = {id: state.owner for id, state in {**self.control_planes.states, **self.nodes.states}.items()}
+        for kept in (self.links.networks, self.links.nics, self.links.legs):
+            found |= {f"{type(o).__name__} {id}": o.owner for id, o in kept.items()}
+        for driver in (self.traffic.firewalls, self.traffic.balancers, self.traffic.publics, self.traffic.outbounds):
+            for id, state in cast(Any, driver).whole.items():
+                found[f"{type(driver).__name__} {id}"] = getattr(state, "spec", state).owner
+        return found | {f"partial {id}": owner for id, owner in self.links.partial.items()}
+
+    def nodes_of(self, url: str) -> set[str]:
+        return {path.rsplit("/", 1)[1] for path in self.etcd.clusters.get(url, {}) if path.startswith(f"{NODES}/")}
+
+
+class Life:
+    """One process of sorairo. It dies at the crash point `at`; `points` are those it passed."""
+
+    def __init__(self, host: Host, database: Path, at: Callable[[str], bool] = lambda point: False) -> None:
+        self.host = host
+        self.points: list[str] = []
+        self.dead = asyncio.Event()
+        self._at = at
+        self.store = Store.open(f"sqlite:///{database}")
+        directory = Directory(self.store)
+        principals = _Principals(directory)
+        api = MemoryApi(host.etcd, host.control_planes, host.nodes)
+        links = cast(Any, _Mortal(self, host.links))
+        mortal = {f.name: cast(Any, _Mortal(self, getattr(host.traffic, f.name))) for f in fields(host.traffic)}
+        traffic = Traffic(**mortal)
+        substrate = Substrate(
+            host.kind,
+            cast(Any, _Mortal(self, host.control_planes)),
+            links,
+            cast(Any, _Mortal(self, api)),
+            PUBLIC,
+            tuple(range(20000, 20100)),
+            _seed_nothing,
+        )
+        sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
+        providers = [
+            Provider("Microsoft.Resources", (SUBSCRIPTIONS, RESOURCE_GROUPS)),
+            microsoft_authorization.provider(self.store, directory),
+            microsoft_managedidentity.provider(principals),
+            microsoft_network.provider(links, traffic, PUBLIC, blocks=host.kind == "hollow"),
+            microsoft_compute.provider(cast(Any, _Mortal(self, host.nodes))),
+            microsoft_containerservice.provider(substrate, principals, sizes, Capacity(None)),
+        ]
+        self.control = Control(self.store, Registry(providers))
+        self.control.loop._crash = self._crash
+
+    def _crash(self, point: str) -> None:
+        self.points.append(point)
+        if self._at(point):
+            self.kill()
+            raise asyncio.CancelledError
+
+    def kill(self) -> None:
+        """From now on nothing it does counts. What is with the database may still be written, as in life."""
+        self.dead.set()
+        self.control.loop._stopping = True
+        self.store._writer.submit = lambda run: asyncio.get_running_loop().create_future()  # type: ignore[method-assign]
+
+    async def start(self) -> Life:
+        if self.store.get(SUBSCRIPTION) is None:
+            document = {"properties": {"tenantId": "t", "displayName": "one"}}
+            row = Resource(SUBSCRIPTION, document, observed_generation=1, provisioning_state="Succeeded")
+            await self.store.transact(lambda tx: tx.put(row))
+            await self.control.put(parse_id(GROUP), {"location": "westeurope"}, principal="me")
+        await self.control.loop.start()
+        return self
+
+    async def bury(self) -> None:
+        await self.control.loop.stop()
+        await self.store.close()
+        self.host.sorairo_is_gone()
+
+    # --- what a client does and sees -----------------------------------------------------------------------
+
+    async def put(self, id: str, body: Document) -> Operation | None:
+        return (await self.control.put(parse_id(id), body, principal="me")).operation
+
+    async def delete(self, id: str) -> Operation | None:
+        return await self.control.delete(parse_id(id), principal="me")
+
+    async def act(self, id: str, action: str) -> Operation | None:
+        return (await self.control.act(parse_id(id), action, {}, {}, principal="me")).operation
+
+    async def ended(self, operation: Operation | None, seconds: float = 20) -> Operation:
+        assert operation
+        async with asyncio.timeout(seconds):
+            while (now := self.store.operation(operation.id)) is None or now.status == "InProgress":
+                await self.control.loop.wait_change(operation.resource_id.lower(), 0.05)
+        return now
+
+    async def quiet(self, seconds: float = 20) -> None:
+        """Until nothing is pending and nobody works."""
+        async with asyncio.timeout(seconds):
+            while workers := list(self.control.loop._workers.values()):
+                await asyncio.wait(workers)
+
+    def instances(self) -> list[Resource]:
+        return self.store.list(type="Microsoft.Compute/virtualMachineScaleSets/virtualMachines")
+
+    async def check(self, pools: dict[str, int] | None, *, stopped: bool = False) -> None:
+        """Nothing is pending, every wish is true, and what is on the host is somebody's. `pools` None: no cluster."""
+        assert self.store.pending() == []
+        assert self.store.operations(status="InProgress") == []
+        for resource in self.store.list():
+            assert resource.provisioning_state == "Succeeded", (resource.id, resource.error)
+            type = self.control.registry.type(resource.rid.type)
+            if type and type.reconciler:
+                actual = await type.reconciler.observe(self.control.loop.context(resource), resource)
+                assert type.reconciler.plan(resource, actual) == [], resource.id
+        objects = self.host.objects
+        orphans = {id: owner for id, owner in objects.items() if self.store.get(owner) is None}
+        assert orphans == {}
+        cluster = self.store.get(CLUSTER)
+        if pools is None:
+            assert cluster is None
+            assert objects == {}
+            assert {r.rid.type for r in self.store.list()} <= {
+                "Microsoft.Resources/subscriptions", "Microsoft.Resources/resourceGroups"
+            }  # fmt: skip
+            assert [r.id for r in self.store.list(type="Microsoft.Resources/resourceGroups")] == [GROUP]
+            assert self._claims() == []
+            return
+        assert cluster
+        counted: dict[str, int] = dict.fromkeys(pools, 0)
+        for instance in self.instances():
+            counted[instance.body["tags"]["aks-managed-poolName"]] += 1
+        assert counted == dict.fromkeys(pools, 0) if stopped else counted == pools
+        names = {i.properties["osProfile"]["computerName"] for i in self.instances()}
+        if not stopped:
+            endpoint = cluster.private["endpoint"]
+            port = f":{endpoint['port']}" if endpoint["port"] != 443 else ""
+            assert self.host.nodes_of(f"https://{endpoint['address']}{port}") == names
+        running = [s for s in self.host.control_planes.states.values() if s.owner == CLUSTER and s.running]
+        assert len(running) == (0 if stopped else 1)
+
+    def _claims(self) -> list[str]:
+        pools = {"public addresses", "loopback ports"}
+        pools |= {f"subnet {NODE_GROUP}/providers/microsoft.network/virtualnetworks/aks-vnet".lower()}
+        return [str(note) for pool in pools for note in self.store.notes(f"claim {pool}")]
+
+
+class World:
+    """A host and a database file; `life()` is a sorairo on them."""
+
+    def __init__(self, kind: Kind, folder: Path) -> None:
+        self.host = Host(kind)
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @asynccontextmanager
+    async def life(self, at: Callable[[str], bool] = lambda point: False) -> AsyncIterator[Life]:
+        it = Life(self.host, self.folder / "state.db", at)
+        try:
+            yield await it.start()
+        finally:
+            await it.bury()
+
+    def copy(self, folder: Path) -> World:
+        """As it is now, while no sorairo lives: a world of its own."""
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(self.folder, folder)
+        twin = World(self.host.kind, folder)
+        twin.host = copy.deepcopy(self.host)
+        return twin
+
+
+class _Mortal:
+    """A driver that does nothing more for a sorairo that is dead."""
+
+    def __init__(self, life: Life, driver: object) -> None:
+        self._life = life
+        self._driver = driver
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._driver, name)
+        if self._life.dead.is_set():
+            return _never if inspect.iscoroutinefunction(found) else _answer
+        return found
+
+
+class _Principals:
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    @property
+    def tenant_id(self) -> str:
+        return "t"
+
+    async def ensure_managed_identity(self, resource_id: str, name: str) -> ServicePrincipal:
+        return await self._directory.ensure_managed_identity(resource_id, name)
+
+    async def remove_managed_identity(self, resource_id: str) -> None:
+        principal = self._directory.managed_identity(resource_id)
+        if principal is not None:
+            await self._directory.remove_principal(principal.object_id)
+
+    def check_secret(self, client_id: str, secret: str) -> ServicePrincipal:
+        return self._directory.check_secret(client_id, secret)
+
+
+async def _never(*args: object, **kwargs: object) -> Any:
+    await asyncio.Event().wait()
+
+
+async def _seed_nothing(*args: object) -> None:
+    return None
+
+
+def _answer(*args: object) -> None:
+    return None
+
+
+@lru_cache
+def _certificates() -> tuple[dict[str, str], pki.Pair]:
+    files = pki.cluster_files(fqdn="c.hcp.example", addresses=("127.0.0.1", "10.0.0.1"))
+    return files, pki.node(files, "node")
+
+
+def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions without an engine that is built, one set of keys (making them takes longer than a cluster does), and a
+    disk that is not waited for: these lives end without their process ending."""
+    monkeypatch.setattr(store, "PRAGMAS", tuple(p.replace("FULL", "OFF") for p in store.PRAGMAS))
+    monkeypatch.setattr(versions, "installed", lambda: {"1.37": "1.37.2", "1.36": "1.36.3"})
+    files, pair = _certificates()
+    monkeypatch.setattr(pki, "cluster_files", lambda **_: dict(files))
+    monkeypatch.setattr(pki, "node", lambda ca, host: pair)
+
+
+def cluster(**pools: int) -> Document:
+    """The body of a cluster with these pools, the first of mode System."""
+    profiles = [
+        {"name": name, "count": count, "vmSize": "Standard_D2s_v3", "mode": "User" if n else "System", "maxPods": 30}
+        for n, (name, count) in enumerate(pools.items())
+    ]
+    return {
+        "location": "westeurope",
+        "identity": {"type": "SystemAssigned"},
+        "properties": {"dnsPrefix": "c", "agentPoolProfiles": profiles},
+    }
