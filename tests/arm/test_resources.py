@@ -141,7 +141,7 @@ async def test_patch_merges_and_needs_a_resource(arm: World) -> None:
     await arm.made(WIDGET, {"tags": {"a": "1", "b": "2"}, "properties": {"x": {"y": 1, "z": 2}}})
     answer = await arm.call("PATCH", WIDGET, {"tags": {"a": None, "c": "3"}, "properties": {"x": {"y": 5}}})
     assert answer.status_code == 200
-    assert answer.json()["tags"] == {"b": "2", "c": "3"}
+    assert answer.json()["tags"] == {"c": "3"}  # as a whole, alone of all
     assert answer.json()["properties"]["x"] == {"y": 5, "z": 2}
 
 

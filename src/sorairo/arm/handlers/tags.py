@@ -9,7 +9,6 @@ from sorairo.arm.body import check_tags
 from sorairo.arm.errors import invalid_content
 from sorairo.arm.exchange import Answer, Exchange
 from sorairo.engine.ids import parse_id
-from sorairo.engine.types import Document
 
 
 async def show(x: Exchange) -> Answer:
@@ -54,11 +53,9 @@ def _given(x: Exchange) -> dict[str, str]:
 
 
 async def _store(x: Exchange, tags: dict[str, str]) -> Answer:
-    """A merge patch keeps what it does not name, so what is to go is named."""
-    patch: Document = {n: None for n in _present(x) if n not in tags}
     await x.control.put(
         parse_id(x.target.scope),
-        {"tags": {**patch, **tags}},
+        {"tags": tags},
         principal=x.caller,
         patch=True,
         correlation_id=x.correlation_id,
