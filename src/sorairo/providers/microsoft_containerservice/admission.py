@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sorairo.engine.errors import ArmError, not_implemented
-from sorairo.engine.types import Admission, Document
+from sorairo.engine.types import Admission, Document, Reader
 from sorairo.providers.microsoft_containerservice import agent_pools, names, unbuilt, versions
 from sorairo.providers.principals import Principals
 
 CLUSTER_NAME = re.compile(r"[a-zA-Z0-9]([-_a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
 UNCHANGEABLE = ("dnsPrefix", "nodeResourceGroup")
 CLUSTER = "Microsoft.ContainerService/managedClusters"
+IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class ClusterAdmission:
         properties["nodeResourceGroup"] = properties.get("nodeResourceGroup") or names.node_group_name(
             admission.id, body["location"]
         )
-        self._identity(admission)
+        await self._identity(admission)
         self._unchangeable(admission)
         await self._network(admission)
         await agent_pools.admit(admission, version, self._sizes)
@@ -92,7 +93,7 @@ class ClusterAdmission:
                 status=409,
             )
 
-    def _identity(self, admission: Admission) -> None:
+    async def _identity(self, admission: Admission) -> None:
         body, properties = admission.body, admission.body["properties"]
         profile = properties.get("servicePrincipalProfile") or {}
         client, secret = profile.get("clientId"), profile.pop("secret", None)
@@ -124,6 +125,7 @@ class ClusterAdmission:
                 target="identity",
             )
         body["identity"] = {k: v for k, v in identity.items() if k not in ("principalId", "tenantId")}
+        admission.private["assignedIdentities"] = await _assigned(admission.reader, body["identity"])
         properties["servicePrincipalProfile"] = {"clientId": "msi"}
 
     def _unchangeable(self, admission: Admission) -> None:
@@ -224,6 +226,31 @@ class ClusterAdmission:
 
     def _bytes(self, pools: list[Document]) -> int:
         return sum(p["count"] * self._sizes[p["vmSize"].lower()][1] for p in pools)
+
+
+async def _assigned(reader: Reader, identity: Document) -> Document:
+    """What to show of the identities assigned to a cluster, by their ids. Raises ArmError for one that is not there."""
+    ids = list(identity.get("userAssignedIdentities") or {}) if identity["type"] == "UserAssigned" else []
+    if identity["type"] == "UserAssigned" and len(ids) != 1:
+        raise ArmError(
+            "InvalidParameter",
+            f"The value of parameter identity.userAssignedIdentities is invalid. Error details: {len(ids)} identities "
+            "were given, and a cluster has one.",
+            target="identity.userAssignedIdentities",
+        )
+    found = {}
+    for id in ids:
+        resource = await reader.get(id)
+        principal = resource.status.get("principalId") if resource else None
+        if resource is None or not principal or resource.rid.type.lower() != IDENTITY.lower():
+            raise ArmError(
+                "FailedIdentityOperation",
+                f"Identity operation for the managed cluster failed with error 'Failed to perform resource identity "
+                f"operation. Status: 'BadRequest'. Response: 'Resource '{id}' was not found.''.",
+                target="identity.userAssignedIdentities",
+            )
+        found[id] = {"principalId": principal, "clientId": resource.status.get("clientId")}
+    return found
 
 
 def _cidr(text: Any, target: str) -> ipaddress.IPv4Network:

@@ -35,6 +35,8 @@ def render(resource: Resource, document: Document) -> Document:
         }
     if identity := resource.private.get("identity"):
         document["identity"] = {**document.get("identity", {}), **identity}
+    if assigned := resource.private.get("assignedIdentities"):
+        document["identity"] = {**document.get("identity", {}), "userAssignedIdentities": assigned}
     document.pop("etag", None)
     document["eTag"] = resource.etag
     return document

@@ -148,7 +148,8 @@ class ClusterReconciler:
     async def decide(self, ctx: Context, resource: Resource) -> None:
         """Everything that is chosen once, stored before anything is made of it."""
         private: dict[str, Any] = {}
-        if "identity" not in resource.private and "identity" in resource.body:
+        kind = str((resource.body.get("identity") or {}).get("type", ""))
+        if "identity" not in resource.private and kind == "SystemAssigned":
             principal = await self._principals.ensure_managed_identity(resource.id, resource.rid.name)
             private["identity"] = {"principalId": principal.object_id, "tenantId": self._principals.tenant_id}
             await ctx.save(resource, private=private)  # Clients look for it while the cluster is being made.

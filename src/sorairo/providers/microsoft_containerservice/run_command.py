@@ -165,7 +165,7 @@ def _attached(context: str) -> Iterator[tuple[str, bytes]]:
         return
     left = MOST_FILES
     try:
-        with zipfile.ZipFile(io.BytesIO(base64.b64decode(context, validate=True))) as attached:
+        with zipfile.ZipFile(io.BytesIO(base64.b64decode("".join(context.split()), validate=True))) as attached:
             for entry in attached.infolist():
                 path = PurePosixPath(entry.filename)
                 if path.is_absolute() or ".." in path.parts or "\0" in entry.filename:
