@@ -254,10 +254,6 @@ async def test_tags_are_a_resource_of_any_scope(arm: World, scope: str) -> None:
     await arm.made(f"{WIDGETS}/a")
     at = {"subscription": SUB, "group": GROUP, "resource": f"{WIDGETS}/a"}[scope]
     path = f"{at}/{TAGS}"
-    if scope == "subscription":
-        refused = await arm.call("PUT", path, {"properties": {"tags": {"a": "1"}}}, v=RG)
-        assert refused.status_code in (200, 405)
-        return
     answer = await arm.call("PUT", path, {"properties": {"tags": {"a": "1", "b": "2"}}}, v=RG)
     assert answer.json()["properties"]["tags"] == {"a": "1", "b": "2"}
     for operation, tags, result in (
@@ -268,10 +264,19 @@ async def test_tags_are_a_resource_of_any_scope(arm: World, scope: str) -> None:
         await arm.call("PATCH", path, {"operation": operation, "properties": {"tags": tags}}, v=RG)
         assert (await arm.call("GET", path, v=RG)).json()["properties"]["tags"] == result
     assert (await arm.call("PATCH", path, {"properties": {"tags": {}}}, v=RG)).status_code == 400
+    assert (await arm.call("GET", at, v=V if scope == "resource" else "2021-04-01")).json()["tags"] == {"z": "0"}
     names = (await arm.call("GET", f"{SUB}/tagNames", v=RG)).json()["value"]
     assert {"tagName": "z", "count": 1} in [{"tagName": t["tagName"], "count": t["count"]["value"]} for t in names]
     assert (await arm.call("DELETE", path, v=RG)).status_code == 200
     assert (await arm.call("GET", path, v=RG)).json()["properties"]["tags"] == {}
+
+
+async def test_what_has_no_tags_says_so(arm: World) -> None:
+    """A child inside its parent's document: a subnet, a rule."""
+    await arm.made(f"{GROUP}/providers/Microsoft.Test/gadgets/g", {"properties": {"slots": [{"name": "s"}]}})
+    path = f"{GROUP}/providers/Microsoft.Test/gadgets/g/slots/s/{TAGS}"
+    refused = await arm.call("PUT", path, {"properties": {"tags": {"a": "1"}}}, v=RG)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "TagsNotSupported")
 
 
 async def test_the_activity_log_tells_who_did_what(arm: World) -> None:

@@ -150,6 +150,23 @@ class Control:
         shown = documents.shown(self.registry, found.type, resource)
         return inline_shown(shown, type, id) or {} if type.inline else shown
 
+    async def retag(self, id: ResourceId, tags: dict[str, str], *, principal: str, correlation_id: str = "") -> None:
+        """Change the tags of what clients cannot PUT (a subscription), and nothing else: nothing is reconciled."""
+        self.guard("write", id)
+
+        def write(tx: Tx) -> None:
+            resource = tx.get(id.text)
+            if resource is None:
+                raise not_found(id.text)
+            resource.body["tags"] = tags
+            resource.etag = str(uuid.uuid4())
+            resource.changed_at = time.time()
+            tx.put(resource)
+            log_activity(tx, id, "Microsoft.Resources/tags/write", principal, correlation_id, "Succeeded")
+
+        await self.store.transact(write)
+        self.loop.changed(id.key)
+
     async def _put(self, type: ResourceType[Any], asked: Write) -> Accepted:
         found = await admitted(self, asked)
         target, existing, admission = found.target, found.existing, found.admission

@@ -51,7 +51,8 @@ async def locations(x: Exchange) -> Answer:
 async def tag_names(x: Exchange) -> Answer:
     """`az tag list`: every tag in use, with its values, counted."""
     used: dict[str, Counter[str]] = {}
-    for resource in x.control.store.list(under=x.target.scope):
+    own = x.control.store.get(x.target.scope)
+    for resource in [*([own] if own else []), *x.control.store.list(under=x.target.scope)]:
         for name, value in (resource.body.get("tags") or {}).items():
             used.setdefault(name, Counter())[value] += 1
     base = f"{x.target.scope}/tagNames"

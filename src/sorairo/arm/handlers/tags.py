@@ -8,7 +8,11 @@ from __future__ import annotations
 from sorairo.arm.body import check_tags
 from sorairo.arm.errors import invalid_content
 from sorairo.arm.exchange import Answer, Exchange
+from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
+
+_UNPLACED = ("Microsoft.Resources/subscriptions", "Microsoft.Resources/deployments")
+"""Types that have tags though they have no location."""
 
 
 async def show(x: Exchange) -> Answer:
@@ -53,8 +57,15 @@ def _given(x: Exchange) -> dict[str, str]:
 
 
 async def _store(x: Exchange, tags: dict[str, str]) -> Answer:
+    id = parse_id(x.target.scope)
+    type = x.control.type_of(id.type)
+    if not type.located and type.name not in _UNPLACED:
+        raise ArmError("TagsNotSupported", f"Resources of type '{type.name}' have no tags.", target=id.text)
+    if not type.writable:
+        await x.control.retag(id, tags, principal=x.caller, correlation_id=x.correlation_id)
+        return _answer(x, tags)
     await x.control.put(
-        parse_id(x.target.scope),
+        id,
         {"tags": tags},
         principal=x.caller,
         patch=True,

@@ -9,7 +9,8 @@ from sorairo.engine.types import Document, Resource, ResourceType
 def _render(resource: Resource, document: Document) -> Document:
     """Subscriptions are flat on the wire: no `properties`, no etag."""
     name = resource.rid.name
-    return {
+    tags = resource.body.get("tags")
+    return ({"tags": tags} if tags else {}) | {
         "id": resource.id,
         "authorizationSource": "RoleBased",
         "managedByTenants": [],
