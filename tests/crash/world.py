@@ -178,25 +178,17 @@ class Life:
         return self.store.list(type="Microsoft.Compute/virtualMachineScaleSets/virtualMachines")
 
     async def check(self, pools: dict[str, int] | None, *, stopped: bool = False) -> None:
-        """Nothing is pending, every wish is true, and what is on the host is somebody's. `pools` None: no cluster."""
-        assert self.store.pending() == []
-        assert self.store.operations(status="InProgress") == []
-        for resource in self.store.list():
-            assert resource.provisioning_state == "Succeeded", (resource.id, resource.error)
-            type = self.control.registry.type(resource.rid.type)
-            if type and type.reconciler:
-                actual = await type.reconciler.observe(self.control.loop.context(resource), resource)
-                assert type.reconciler.plan(resource, actual) == [], resource.id
+        """As `check_all`; besides, there is one cluster with these pools, and nothing else (None: nothing at all)."""
+        await self.check_all()
         objects = self.host.objects
-        orphans = {id: owner for id, owner in objects.items() if self.store.get(owner) is None}
-        assert orphans == {}
         cluster = self.store.get(CLUSTER)
         if pools is None:
             assert cluster is None
             assert objects == {}
             assert {r.rid.type for r in self.store.list()} <= {
-                "Microsoft.Resources/subscriptions", "Microsoft.Resources/resourceGroups"
-            }  # fmt: skip
+                "Microsoft.Resources/subscriptions",
+                "Microsoft.Resources/resourceGroups",
+            }
             assert [r.id for r in self.store.list(type="Microsoft.Resources/resourceGroups")] == [GROUP]
             assert self._claims() == []
             return
@@ -212,6 +204,20 @@ class Life:
             assert self.host.nodes_of(f"https://{endpoint['address']}{port}") == names
         running = [s for s in self.host.control_planes.states.values() if s.owner == CLUSTER and s.running]
         assert len(running) == (0 if stopped else 1)
+
+    async def check_all(self) -> None:
+        """Nothing is pending, every wish is true, and what is on the host is somebody's."""
+        assert self.store.pending() == []
+        assert self.store.operations(status="InProgress") == []
+        for resource in self.store.list():
+            assert resource.provisioning_state == "Succeeded", (resource.id, resource.error)
+            type = self.control.registry.type(resource.rid.type)
+            if type and type.reconciler:
+                actual = await type.reconciler.observe(self.control.loop.context(resource), resource)
+                assert type.reconciler.plan(resource, actual) == [], resource.id
+        objects = self.host.objects
+        orphans = {id: owner for id, owner in objects.items() if self.store.get(owner) is None}
+        assert orphans == {}
 
     def _claims(self) -> list[str]:
         pools = {"public addresses", "loopback ports"}
