@@ -273,6 +273,18 @@ async def test_a_subscription_deployment_makes_groups_and_deploys_into_them(arm:
     group = {"type": "Microsoft.Resources/resourceGroups", "apiVersion": RG, "name": "made", "location": "eastus"}
     inner = nested("inside", [widget("w")], resourceGroup="made", dependsOn=["made"])
     request = {**body([group, inner], schema=SUB_SCHEMA), "location": "westeurope"}
+    # What is in the group that is not there yet is foretold, and looked at, too.
+    asked = await arm.call("POST", f"{at}/landing/whatIf", request, v=RG)
+    await arm.ended(asked)
+    changes = (await arm.call("GET", asked.headers["location"], v=None)).json()["properties"]["changes"]
+    assert [(c["resourceId"].rpartition("/")[2], c["changeType"]) for c in changes] == [
+        ("made", "Create"), ("w", "Create")
+    ]  # fmt: skip
+    wrong = {
+        **body([group, nested("in", [widget("w", apiVersion="1999-01-01")], resourceGroup="made")]),
+        "location": "x",
+    }
+    assert (await refused(arm, wrong, at=at))["code"] == "NoRegisteredProviderFound"
     made = await deploy(arm, "landing", request, at=at)
     assert made["properties"]["provisioningState"] == "Succeeded", made
     assert made["location"] == "westeurope"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,12 +62,21 @@ class Prepared:
         }
 
 
-async def prepare(id: ResourceId, body: Document, reader: Reader, asks: Asks, principal: str) -> Prepared:
-    """Understand a request. Raises ArmError 400 `InvalidTemplate`, `InvalidRequestContent` and their like."""
+async def prepare(
+    id: ResourceId,
+    body: Document,
+    reader: Reader,
+    asks: Asks,
+    principal: str,
+    groups: Mapping[str, Document] | None = None,
+) -> Prepared:
+    """Understand a request. Raises ArmError 400 `InvalidTemplate`, `InvalidRequestContent` and their like.
+
+    `groups`: by key, resource groups that are not there yet and will be."""
     properties = _properties(id, body)
     read = template.read(properties.get("template"))
     mode = _mode(id, properties.get("mode"))
-    place = await _place(id, reader, asks, principal)
+    place = await _place(id, reader, asks, principal, groups or {})
     place = replace(place, deployment=_deployment(id, body, read, mode))
     values = parameters.bind(read, properties.get("parameters"), frame_for(read, place, {}))
     return _prepared(id, read, values, mode, place)
@@ -86,14 +96,42 @@ def _prepared(id: ResourceId, read: Template, values: dict[str, Any], mode: str,
     return Prepared(id, read, values, mode, place, replace(frame, names=plan), plan)
 
 
-async def nested(unit_id: str, body: Document, reader: Reader, asks: Asks, principal: str) -> Prepared | None:
-    """A nested deployment as it will be, where that can be said already: its group may be made by the same template."""
+async def nested(
+    outer: Prepared, unit_id: str, body: Document, reader: Reader, asks: Asks, principal: str
+) -> Prepared | None:
+    """A nested deployment as it will be, where that can be said already. Its group may be made by the same template."""
     try:
-        return await prepare(parse_id(unit_id), body, reader, asks, principal)
+        return await prepare(parse_id(unit_id), body, reader, asks, principal, _groups(outer))
     except ArmError as e:
         if e.code == "ResourceGroupNotFound":
             return None
         raise
+
+
+def _groups(outer: Prepared) -> dict[str, Document]:
+    """The resource groups that a template makes, as `resourceGroup()` will give them."""
+    found: dict[str, Document] = {}
+    for unit in outer.plan.deployed:
+        if unit.type.lower() != "microsoft.resources/resourcegroups":
+            continue
+        try:
+            body = content(unit)
+        except Needed:
+            continue
+        found[unit.key] = _group(unit.id, body, None)
+    return found
+
+
+def _group(id: str, body: Document, managed_by: str | None) -> Document:
+    return {
+        "id": id,
+        "name": parse_id(id).name,
+        "type": "Microsoft.Resources/resourceGroups",
+        "location": body.get("location"),
+        "tags": body.get("tags") or {},
+        "managedBy": managed_by,
+        "properties": {"provisioningState": "Succeeded"},
+    }
 
 
 async def preflight(prepared: Prepared, reader: Reader, asks: Asks, principal: str) -> None:
@@ -127,7 +165,7 @@ async def _preflight(prepared: Prepared, reader: Reader, asks: Asks, principal: 
         if not unit.nested:
             continue
         try:
-            inner = await nested(unit.id, content(unit), reader, asks, principal)
+            inner = await nested(prepared, unit.id, content(unit), reader, asks, principal)
         except Needed:
             continue  # it depends on what is not there yet
         if inner is not None:
@@ -177,7 +215,7 @@ def _mode(id: ResourceId, given: Any) -> str:
     return mode
 
 
-async def _place(id: ResourceId, reader: Reader, asks: Asks, principal: str) -> Place:
+async def _place(id: ResourceId, reader: Reader, asks: Asks, principal: str, groups: Mapping[str, Document]) -> Place:
     if id.subscription is None:
         raise not_implemented("deployments to a tenant or a management group")
     where = f"/subscriptions/{id.subscription}"
@@ -186,18 +224,11 @@ async def _place(id: ResourceId, reader: Reader, asks: Asks, principal: str) -> 
         raise not_implemented("deployments to a single resource")
     group: Document = {}
     if id.resource_group:
-        found = await reader.get(group_id(id.subscription, id.resource_group))
-        if found is None:
-            raise not_found(group_id(id.subscription, id.resource_group))
-        group = {
-            "id": found.id,
-            "name": found.rid.name,
-            "type": "Microsoft.Resources/resourceGroups",
-            "location": found.body.get("location"),
-            "tags": found.body.get("tags") or {},
-            "managedBy": found.managed_by,
-            "properties": {"provisioningState": "Succeeded"},
-        }
+        at = group_id(id.subscription, id.resource_group)
+        found = await reader.get(at)
+        if found is None and at.lower() not in groups:
+            raise not_found(at)
+        group = _group(found.id, found.body, found.managed_by) if found else groups[at.lower()]
     known = subscription.properties if subscription else {}
     tenant = known.get("tenantId", "")
     return Place(

@@ -50,7 +50,7 @@ async def _units(prepared: Prepared, call: Call, asks: Asks) -> AsyncIterator[Un
     for unit in prepared.plan.deployed:
         if unit.nested:
             body = await _body(unit, call, asks)
-            inner = await nested(unit.id, body, call.ctx, asks, call.principal) if body else None
+            inner = await nested(prepared, unit.id, body, call.ctx, asks, call.principal) if body else None
             if inner is not None:
                 async for one in _units(inner, call, asks):
                     yield one
