@@ -187,7 +187,8 @@ class SupervisedMachines:
         home.save(replace(record, digest=ours))
 
     def _settle(self, home: Home, supervision: Supervision, wanted: Mapping[str, str]) -> None:
-        """Wait until each service's process is of the wanted definition, and start those anew that are not."""
+        """Wait until each service's process is of the wanted definition, and start those anew that are not; until
+        commands can be run in a machine without services."""
         begun = time.monotonic()
         asked: set[str] = set()
         killed: set[str] = set()
@@ -195,7 +196,7 @@ class SupervisedMachines:
         while True:
             runs = {name: supervision.started(name) for name in wanted}
             waiting = [name for name in wanted if runs[name] != wanted[name]]
-            if not waiting:
+            if not waiting and (wanted or self._supervisor(home) is not None):
                 return
             now = time.monotonic()
             for name in waiting:
@@ -210,7 +211,7 @@ class SupervisedMachines:
                 if not self._pids(home.id):
                     raise DriverError(f"machine {home.id} ended while starting: {self._complaint(home)}")
             if now - begun > START_SECONDS:
-                names = ", ".join(waiting)
+                names = ", ".join(waiting) or "the supervisor"
                 raise DriverError(f"{names} of machine {home.id} did not start: {self._complaint(home)}")
             time.sleep(0.002)
 

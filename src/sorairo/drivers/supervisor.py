@@ -85,6 +85,7 @@ class Supervision:
         Returns the digest of each service's definition, by name.
         """
         self.services.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)  # A machine may have no services yet: one to run commands in.
         wanted = {}
         for service, files in services:
             if not _NAME.match(service.name):

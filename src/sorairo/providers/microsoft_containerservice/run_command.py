@@ -39,7 +39,9 @@ AT_ONCE = 4
 MOST_FILES = 16 * 2**20
 """Bytes of the attached files, unpacked."""
 MOST_OUTPUT = 512 * 1024
-"""Bytes of output kept, AKS's limit; a command that writes more is ended."""
+"""Bytes of output kept: AKS's limit."""
+MOST_WRITTEN = 64 * 2**20
+"""Bytes a command may write to a file, or put out, before it is ended."""
 MEMORY_BYTES = 2**30
 ACCESS_LASTS = datetime.timedelta(hours=1)
 
@@ -60,8 +62,11 @@ ln -sf "$kubectl" bin/kubectl
 [ -z "$nobody" ] || chown -R 65534:65534 .
 export HOME="$top" KUBECONFIG="$top/kubeconfig" PATH="$top/bin:$PATH"
 cd files
-{{ code=0; $nobody /bin/sh ../script </dev/null 2>&1 || code=$?; echo $code >../code; }} | head -c {MOST_OUTPUT}
-exit "$(cat ../code)"
+ulimit -f {MOST_WRITTEN // 512}
+code=0
+$nobody /bin/sh ../script </dev/null >../output 2>&1 || code=$?
+head -c {MOST_OUTPUT} ../output
+exit $code
 """
 """Arguments: the Kubernetes program, `walled` or `open`. Standard input: a tar of `kubeconfig`, `script`, `files/`."""
 
@@ -90,7 +95,9 @@ class Commands:
                 argv = ("/bin/sh", "-c", _SCRIPT, "command", program, walls)
                 ran = await self._on.machines.run(machine.id, argv, stdin=archive, timeout=SECONDS)
                 logs = (ran.stdout + ran.stderr).decode(errors="replace")
-                outcome: Document = {"provisioningState": "Succeeded", "exitCode": ran.exit_code, "logs": logs}
+                # A signal's number as shells have it.
+                code = ran.exit_code if ran.exit_code >= 0 else 128 - ran.exit_code
+                outcome: Document = {"provisioningState": "Succeeded", "exitCode": code, "logs": logs}
             except DriverError as e:
                 outcome = {"provisioningState": "Failed", "reason": str(e)}
             finally:
