@@ -73,6 +73,26 @@ async def undisturbed(change: Change, world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["hollow", "linux"])
+async def test_killed_at_any_step_of_create_it_can_be_deleted(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing has been finished first, so what is half there must be found by its traces alone."""
+    quickly(monkeypatch)
+    start = await given(CHANGES["create"], kind, tmp_path / "given")
+    for point in await undisturbed(CHANGES["create"], start.copy(tmp_path / "undisturbed")):
+        world = start.copy(tmp_path / "killed")
+        async with world.life(lambda passed, point=point: passed == point) as life:  # type: ignore[misc]
+            creation = await life.put(CLUSTER, cluster(one=2))
+            await life.dead.wait()
+        async with world.life() as life:
+            deletion = await life.ended(await life.delete(CLUSTER))
+            assert (deletion.status, deletion.error) == ("Succeeded", None), point
+            assert (await life.ended(creation)).status == "Canceled"
+            await life.quiet()
+            await life.check(None)
+
+
+@pytest.mark.parametrize("kind", ["hollow", "linux"])
 @pytest.mark.parametrize("what", CHANGES)
 async def test_killed_at_any_step_it_ends_as_if_it_had_not_been(
     what: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,7 +27,7 @@ from sorairo.engine.control import Control
 from sorairo.engine.ids import parse_id
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Document, Operation, Provider, Resource
-from sorairo.identity.directory import Directory, ServicePrincipal
+from sorairo.identity.directory import MANAGED, Directory, ServicePrincipal
 from sorairo.providers import (
     microsoft_authorization,
     microsoft_compute,
@@ -147,6 +147,8 @@ class Life:
 
     async def bury(self) -> None:
         await self.control.loop.stop()
+        for task in self.control._commits if self.dead.is_set() else ():
+            task.cancel()
         await self.store.close()
         self.host.sorairo_is_gone()
 
@@ -215,9 +217,9 @@ class Life:
             if type and type.reconciler:
                 actual = await type.reconciler.observe(self.control.loop.context(resource), resource)
                 assert type.reconciler.plan(resource, actual) == [], resource.id
-        objects = self.host.objects
-        orphans = {id: owner for id, owner in objects.items() if self.store.get(owner) is None}
+        orphans = {id: owner for id, owner in self.host.objects.items() if self.store.get(owner) is None}
         assert orphans == {}
+        assert [key for key, _ in self.store.notes(MANAGED) if self.store.get(key) is None] == []
 
     def _claims(self) -> list[str]:
         pools = {"public addresses", "loopback ports"}

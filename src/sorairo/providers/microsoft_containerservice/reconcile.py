@@ -120,7 +120,8 @@ class ClusterReconciler:
             plan.append(Step("remove control plane address", self.remove_leg, needs=tuple(s.name for s in plan)))
         if actual.group:
             plan.append(Step("delete node resource group", self.delete_group))
-        if resource.private.get("identity"):
+        # Not only when it is noted: it may have been made in the moment before a kill. Forgotten, it is noted as None.
+        if "identity" in resource.body and resource.private.get("identity", True):
             plan.append(Step("forget identity", self.forget_identity))
         return plan
 

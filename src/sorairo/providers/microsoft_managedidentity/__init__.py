@@ -25,7 +25,8 @@ class IdentityReconciler:
 
     def plan(self, resource: Resource, actual: tuple[str, str] | None) -> list[Step]:
         if resource.deleting:
-            return [Step("forget principal", self.forget)] if actual else []
+            # Not only when it is noted: it may have been made in the moment before a kill.
+            return [] if resource.private.get("forgotten") else [Step("forget principal", self.forget)]
         return [] if actual else [Step("make principal", self.make)]
 
     def status(self, resource: Resource, actual: tuple[str, str] | None) -> Document:
@@ -35,11 +36,11 @@ class IdentityReconciler:
 
     async def make(self, ctx: Context, resource: Resource) -> None:
         principal = await self._principals.ensure_managed_identity(resource.id, resource.rid.name)
-        await ctx.save(resource, private={"principal": [principal.object_id, principal.client_id]})
+        await ctx.save(resource, private={"principal": [principal.object_id, principal.client_id], "forgotten": False})
 
     async def forget(self, ctx: Context, resource: Resource) -> None:
         await self._principals.remove_managed_identity(resource.id)
-        await ctx.save(resource, private={"principal": None})
+        await ctx.save(resource, private={"principal": None, "forgotten": True})
 
 
 def provider(principals: Principals) -> Provider:
