@@ -62,9 +62,9 @@ ln -sf "$kubectl" bin/kubectl
 [ -z "$nobody" ] || chown -R 65534:65534 .
 export HOME="$top" KUBECONFIG="$top/kubeconfig" PATH="$top/bin:$PATH"
 cd files
-ulimit -f {MOST_WRITTEN // 512}
 code=0
-$nobody /bin/sh ../script </dev/null >../output 2>&1 || code=$?
+# In a shell of its own: the limit is the command's, and not of what is left to do after it.
+(ulimit -f {MOST_WRITTEN // 512}; $nobody /bin/sh ../script </dev/null) >../output 2>&1 || code=$?
 head -c {MOST_OUTPUT} ../output
 exit $code
 """
