@@ -65,11 +65,17 @@ class GroupReconciler:
         return Contents(tuple(tops), tuple(r.id for r in inside))
 
     def plan(self, resource: Resource, actual: Contents) -> list[Step]:
-        asks = [Step(f"delete {parse_id(id).name}", _delete, (id,)) for id in actual.to_delete]
+        asks = [Step(f"delete {_label(id)}", _delete, (id,)) for id in actual.to_delete]
         return asks or ([Step("wait for contents", _gone, (actual.remaining,))] if actual.remaining else [])
 
     def status(self, resource: Resource, actual: Contents) -> Document:
         return {}
+
+
+def _label(id: str) -> str:
+    """Two resources may have one name."""
+    rid = parse_id(id)
+    return f"{rid.type.partition('/')[2]} {rid.name}"
 
 
 async def _delete(ctx: Context, resource: Resource, id: str) -> None:

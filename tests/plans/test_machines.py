@@ -1,0 +1,116 @@
+"""Scale sets and their instances: given a capacity and what is there, then these steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sorairo.drivers.hollow.machines import HollowMachines
+from sorairo.drivers.protocols import Machine, MachineState, Process, Service, digest
+from sorairo.engine.ids import host_name
+from sorairo.engine.types import Resource
+from sorairo.providers.microsoft_compute.instances import Actual as InstanceActual
+from sorairo.providers.microsoft_compute.instances import InstanceReconciler
+from sorairo.providers.microsoft_compute.scale_sets import Actual as ScaleSetActual
+from sorairo.providers.microsoft_compute.scale_sets import ScaleSetReconciler
+
+from .table import GROUP, Case, check, resource
+
+SCALE_SET = f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/s"
+
+
+def there(*numbers: int, next: int | None = None, **more: Any) -> ScaleSetActual:
+    found = tuple((n, f"{SCALE_SET}/virtualMachines/{n}") for n in numbers)
+    last = numbers[-1] + 1 if numbers else 0
+    empty = ScaleSetActual(found, (), (), (), last if next is None else next)
+    return replace(empty, **more)
+
+
+def instance(number: int) -> str:
+    return f"{SCALE_SET}/virtualMachines/{number}"
+
+
+# capacity, the case, and the arguments of its steps
+SCALE_SETS: list[tuple[int, Case, list[tuple[object, ...]]]] = [
+    (3, Case("none is there", there(), ("create instances",)), [(0, 1, 2)]),
+    (0, Case("none is wanted", there()), []),
+    (2, Case("as many as wanted", there(0, 1)), []),
+    (4, Case("more are wanted", there(0, 1), ("create instances",)), [(2, 3)]),
+    (1, Case("fewer are wanted: the newest go", there(0, 1, 2), ("delete instances",)), [(instance(1), instance(2))]),
+    (3, Case("numbers are not used again", there(0, 2), ("create instances",)), [(3,)]),
+    (2, Case("made, and a kill came before it was noted", there(0, next=0), ("number instances",)), [(1,)]),
+    (2, Case("nobody looks at numbers when none is missing", there(0, 1, next=0)), []),
+    (2, Case("they are waited for", there(0, 1, unsettled=(instance(1),)), ("wait for instances",)),
+     [((instance(1),), ())]),
+    (1, Case("those that go are waited for", there(0, leaving=(instance(1),)), ("wait for instances",)),
+     [((), (instance(1),))]),
+    (3, Case("waiting comes after asking", there(0, unsettled=(instance(0),)), ("create instances",)), [(1, 2)]),
+    (2, Case("one that failed is tried again", there(0, 1, failed=(1,)), ("create instances",)), [(1,)]),
+    (1, Case("one that failed and is not wanted goes", there(0, 1, failed=(1,)), ("delete instances",)),
+     [(instance(1),)]),
+    (2, Case("those its owner names go first", there(0, 1, 2), ("delete instances",), private={"unwanted": [0]}),
+     [(instance(0),)]),
+    (2, Case("and are replaced", there(0, 1), ("delete instances", "create instances"), private={"unwanted": ["1"]}),
+     [(instance(1),), (2,)]),
+    (2, Case("all go with it", there(0, 1), ("delete instances",), deleting=True), [(instance(0), instance(1))]),
+    (2, Case("it waits for the last", there(leaving=(instance(1),)), ("wait for instances",), deleting=True),
+     [((), (instance(1),))]),
+    (2, Case("it is empty", there(next=2), deleting=True), []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("capacity", "case", "arguments"), SCALE_SETS, ids=str)
+def test_scale_set(capacity: int, case: Case, arguments: list[tuple[object, ...]]) -> None:
+    body = {"location": "westeurope", "sku": {"name": "Standard_D2s_v3", "capacity": capacity}, "properties": {}}
+    plan = check(ScaleSetReconciler(), resource(SCALE_SET, body, case), case)
+    assert [s.args for s in plan] == arguments
+
+
+INSTANCE = instance(0)
+IPS = [{"name": "ipconfig1", "properties": {}}]
+MODEL = {"networkInterfaceConfigurations": [{"name": "n", "properties": {"ipConfigurations": IPS}}]}
+MACHINE = Machine(host_name(INSTANCE), INSTANCE, (Service("kubelet", ("kubelet",)),))
+RUNS = (Process("kubelet", 7, True, 0),)
+DOWN = (Process("kubelet", None, False, 0),)
+
+
+def nic(**changes: Any) -> Resource:
+    made = Resource(f"{INSTANCE}/networkInterfaces/s", {"properties": {"ipConfigurations": IPS}}, observed_generation=1)
+    return replace(made, **changes)
+
+
+def machine(processes: tuple[Process, ...] = RUNS, of: Machine = MACHINE) -> MachineState:
+    return MachineState(MACHINE.id, INSTANCE, digest(of), processes)
+
+
+JOINED = [{"name": "ipconfig1", "properties": {"loadBalancerBackendAddressPools": [{"id": "/pool"}]}}]
+STANDS = InstanceActual(nic(), machine(), MACHINE)
+BOTH = ("nic", "machine < nic")
+
+INSTANCES = [
+    Case("first a NIC, then the machine that is in it", InstanceActual(None, None, None), BOTH),
+    Case("its NIC is on the way", InstanceActual(nic(observed_generation=0), None, None), BOTH),
+    Case("its NIC failed, and is tried again", InstanceActual(nic(error={"code": "SubnetIsFull"}), None, None), BOTH),
+    Case("its NIC is in other pools than it should; its machine is right", replace(STANDS, nic=nic(body={"properties": {
+        "ipConfigurations": JOINED}})), ("nic",)),
+    Case("it has its addresses", InstanceActual(nic(), None, MACHINE), ("machine",)),
+    Case("it is as wanted", STANDS),
+    Case("it was made half", replace(STANDS, machine=replace(machine(), digest="")), ("machine",)),
+    Case("it is asked for more", replace(STANDS, machine=machine(of=replace(MACHINE, cpus=4.0))), ("machine",)),
+    Case("it is down", replace(STANDS, machine=machine(DOWN)), ("machine",)),
+    Case("deallocated, it is stopped", STANDS, ("stop machine",), private={"deallocated": True}),
+    Case("deallocated, and so it is", replace(STANDS, machine=machine(DOWN)), private={"deallocated": True}),
+    Case("machine, then NIC, go", STANDS, ("remove machine", "delete nic < remove machine"), deleting=True),
+    Case("its machine has gone", replace(STANDS, machine=None), ("delete nic",), deleting=True),
+    Case("a machine without a NIC goes", InstanceActual(None, machine(DOWN), None), ("remove machine",),
+         deleting=True),
+    Case("it has gone", InstanceActual(None, None, None), deleting=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", INSTANCES, ids=str)
+def test_instance(case: Case) -> None:
+    body = {"location": "westeurope", "properties": {"networkProfileConfiguration": MODEL}}
+    check(InstanceReconciler(HollowMachines()), resource(INSTANCE, body, case), case)

@@ -1,0 +1,99 @@
+"""Virtual networks, network interfaces, public addresses: given what stands and who is in it, then these steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sorairo.drivers.hollow.links import HollowLinks
+from sorairo.drivers.protocols import Network, Nic
+from sorairo.engine.ids import host_name
+from sorairo.providers.microsoft_network.network_interfaces import Actual as NicActual
+from sorairo.providers.microsoft_network.network_interfaces import NicReconciler
+from sorairo.providers.microsoft_network.public_ip_addresses import PublicIPReconciler
+from sorairo.providers.microsoft_network.virtual_networks import Actual as NetworkActual
+from sorairo.providers.microsoft_network.virtual_networks import VirtualNetworkReconciler
+
+from .table import GROUP, Case, check, resource
+
+VNET = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/v"
+NETWORK = Network(host_name(VNET), VNET, ("10.0.0.0/16",), "198.18.0.9")
+STANDS = NetworkActual(NETWORK, "198.18.0.9", ())
+
+NETWORKS = [
+    Case("its address is chosen before anything is made of it", NetworkActual(None, None, ()),
+         ("claim outbound address",)),
+    Case("it is missing", NetworkActual(None, "198.18.0.9", ()), ("ensure network",)),
+    Case("it is as wanted", STANDS),
+    Case("it routes other prefixes", replace(STANDS, network=replace(NETWORK, prefixes=("10.1.0.0/16",))),
+         ("ensure network",)),
+    Case("connections leave from another address", replace(STANDS, network=replace(NETWORK, snat="198.18.0.8")),
+         ("ensure network",)),
+    Case("who is in it is no concern of one that stays", replace(STANDS, users=("nic",), legs=("c",))),
+    Case("it goes", STANDS, ("remove network",), deleting=True),
+    Case("it goes, half made as it is", NetworkActual(None, None, (), partial=True), ("remove network",),
+         deleting=True),
+    Case("it waits for who is in it", replace(STANDS, users=("nic",)), ("wait for users",), deleting=True),
+    Case("it waits for who reaches into it", replace(STANDS, legs=("cluster",)), ("wait for users",), deleting=True),
+    Case("it has gone", NetworkActual(None, "198.18.0.9", ()), deleting=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NETWORKS, ids=str)
+def test_virtual_network(case: Case) -> None:
+    body = {"properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}}
+    check(VirtualNetworkReconciler(HollowLinks(), ("198.18.0.9",)), resource(VNET, body, case), case)
+
+
+def test_what_is_ensured_is_what_is_wanted() -> None:
+    case = Case("", NetworkActual(None, "198.18.0.9", ()), ("ensure network",))
+    body = {"properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}}
+    (step,) = check(VirtualNetworkReconciler(HollowLinks(), ()), resource(VNET, body, case), case)
+    assert step.args == (NETWORK,)
+
+
+MACHINE = f"{GROUP}/providers/Microsoft.Compute/virtualMachineScaleSets/s/virtualMachines/0"
+MADE = f"{MACHINE}/networkInterfaces/n"
+"""A scale set instance's: it has a machine to be in."""
+LOOSE = f"{GROUP}/providers/Microsoft.Network/networkInterfaces/n"
+"""One that no machine has."""
+ADDRESSES = ("10.0.0.4", "10.0.0.5")
+NIC = Nic(host_name(MADE), MADE, NETWORK.id, host_name(MACHINE), "10.0.0.4", "10.0.0.1", 24, ("10.0.0.5",))
+
+NICS: list[tuple[str, Case]] = [
+    (MADE, Case("addresses first, then the link", NicActual(None, None, ()),
+                ("claim addresses", "ensure link < claim addresses"))),
+    (MADE, Case("it has its addresses", NicActual(None, NIC, ADDRESSES), ("ensure link",))),
+    (MADE, Case("it is as wanted", NicActual(NIC, NIC, ADDRESSES))),
+    (MADE, Case("it got another address", NicActual(replace(NIC, secondary=()), NIC, ADDRESSES), ("ensure link",))),
+    (LOOSE, Case("a NIC without a machine has addresses all the same", NicActual(None, None, ()),
+                 ("claim addresses",))),
+    (LOOSE, Case("and is complete with them", NicActual(None, None, ADDRESSES))),
+    (MADE, Case("it goes", NicActual(NIC, None, ADDRESSES), ("remove link",), deleting=True)),
+    (MADE, Case("half of it goes", NicActual(None, None, ADDRESSES, partial=True), ("remove link",), deleting=True)),
+    (MADE, Case("it has gone; its addresses go with its row", NicActual(None, None, ADDRESSES), deleting=True)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("id", "case"), NICS, ids=str)
+def test_network_interface(id: str, case: Case) -> None:
+    ips: list[dict[str, Any]] = [
+        {"name": f"ip{n}", "properties": {"subnet": {"id": f"{VNET}/subnets/s"}}} for n in "12"
+    ]
+    check(NicReconciler(HollowLinks()), resource(id, {"properties": {"ipConfigurations": ips}}, case), case)
+
+
+PUBLIC = [
+    Case("it has none yet", None, ("claim address",)),
+    Case("it has one", "198.18.0.9"),
+    Case("its address goes with its row", "198.18.0.9", deleting=True),
+    Case("it never had one", None, deleting=True),
+]
+
+
+@pytest.mark.parametrize("case", PUBLIC, ids=str)
+def test_public_address(case: Case) -> None:
+    check(PublicIPReconciler(("198.18.0.9",)), resource(f"{GROUP}/providers/Microsoft.Network/publicIPAddresses/p",
+                                                        {"properties": {}}, case), case)  # fmt: skip
