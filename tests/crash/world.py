@@ -173,8 +173,9 @@ class Life:
     async def quiet(self, seconds: float = 20) -> None:
         """Until nothing is pending and nobody works."""
         async with asyncio.timeout(seconds):
-            while workers := list(self.control.loop._workers.values()):
-                await asyncio.wait(workers)
+            loop = self.control.loop
+            while work := [*loop._workers.values(), *loop._watching._tasks]:
+                await asyncio.wait(work)
 
     def instances(self) -> list[Resource]:
         return self.store.list(type="Microsoft.Compute/virtualMachineScaleSets/virtualMachines")

@@ -157,8 +157,9 @@ class Sorairo:
     async def quiet(self) -> None:
         """Until nobody works on anything."""
         async with asyncio.timeout(10):
-            while workers := list(self.control.loop._workers.values()):
-                await asyncio.wait(workers)
+            loop = self.control.loop
+            while work := [*loop._workers.values(), *loop._watching._tasks]:
+                await asyncio.wait(work)
 
     async def made(self, name: str, colour: str = "red") -> Resource:
         operation = await self.ended(await self.put(name, colour))
