@@ -11,6 +11,7 @@ import pytest
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.machines import HollowMachines
+from sorairo.drivers.hollow.traffic import hollow_traffic
 from sorairo.engine.control import Control
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
@@ -48,9 +49,10 @@ class Arm:
 async def arm(tmp_path: Path) -> AsyncIterator[Arm]:
     store = Store.open(f"sqlite:///{tmp_path}/state.db")
     public = tuple(f"198.18.0.{n}" for n in range(16, 64))
+    links = HollowLinks()
     providers = [
         microsoft_resources.PROVIDER,
-        microsoft_network.provider(HollowLinks(), public),
+        microsoft_network.provider(links, hollow_traffic(links), public),
         microsoft_compute.provider(HollowMachines()),
     ]
     control = Control(store, Registry(providers), schemas.check)
