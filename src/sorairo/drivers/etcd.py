@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import json
+import os
+import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,25 @@ async def seed(socket: Path, objects: Mapping[str, Any], *, seconds: float = 30.
     """
     deadline = time.monotonic() + seconds
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    transport = httpx.AsyncHTTPTransport(uds=str(socket))
+    with _short(socket) as path:
+        await _seed(path, objects, now, deadline, seconds)
+
+
+@contextlib.contextmanager
+def _short(socket: Path) -> Iterator[str]:
+    """Another name of a socket's path: the kernel takes 108 bytes, however deep the folder is."""
+    if not sys.platform.startswith("linux"):
+        yield str(socket)
+        return
+    folder = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{socket.name}"
+    finally:
+        os.close(folder)
+
+
+async def _seed(path: str, objects: Mapping[str, Any], now: str, deadline: float, seconds: float) -> None:
+    transport = httpx.AsyncHTTPTransport(uds=path)
     async with httpx.AsyncClient(transport=transport, base_url="http://etcd", timeout=seconds) as etcd:
         while True:
             try:
