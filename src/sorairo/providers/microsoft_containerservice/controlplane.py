@@ -63,13 +63,14 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
         )
     if endpoint.kwok_port:
         files[kwok.CONFIG] = File(kwok.config())
+    env = kwok.KUBERNETES if endpoint.kwok_port else KUBERNETES
     return Machine(
         id=id,
         owner=cluster.id,
         services=(
             _etcd(),
-            _apiserver(kubernetes, cluster, endpoint, loopback=namespace is None),
-            _controller_manager(kubernetes, cluster, hollow=bool(endpoint.kwok_port)),
+            _apiserver(kubernetes, cluster, endpoint, env, loopback=namespace is None),
+            _controller_manager(kubernetes, cluster, env, hollow=bool(endpoint.kwok_port)),
             _scheduler(kubernetes, endpoint),
             *([_kwok(endpoint)] if endpoint.kwok_port else []),
         ),
@@ -100,7 +101,9 @@ def _etcd() -> Service:
     )
 
 
-def _apiserver(kubernetes: str, cluster: Resource, endpoint: Endpoint, *, loopback: bool) -> Service:
+def _apiserver(
+    kubernetes: str, cluster: Resource, endpoint: Endpoint, env: Mapping[str, str], *, loopback: bool
+) -> Service:
     network = cluster.properties["networkProfile"]
     advertise = (
         # Nobody inside a hollow cluster dials the API server, and an address on loopback is refused.
@@ -143,12 +146,12 @@ def _apiserver(kubernetes: str, cluster: Resource, endpoint: Endpoint, *, loopba
             "--allow-privileged",
             "--profiling=false",
         ),
-        env=KUBERNETES,
+        env=env,
         wait_for=(SEEDED,),
     )
 
 
-def _controller_manager(kubernetes: str, cluster: Resource, *, hollow: bool) -> Service:
+def _controller_manager(kubernetes: str, cluster: Resource, env: Mapping[str, str], *, hollow: bool) -> Service:
     return Service(
         "kube-controller-manager",
         (
@@ -170,7 +173,7 @@ def _controller_manager(kubernetes: str, cluster: Resource, *, hollow: bool) -> 
             "--profiling=false",
             *(kwok.CONTROLLER_MANAGER_FLAGS if hollow else ()),
         ),
-        env=KUBERNETES,
+        env=env,
         # Started earlier it would look once a second whether the API server is ready.
         wait_for=(READY,),
     )
@@ -187,7 +190,7 @@ def _scheduler(kubernetes: str, endpoint: Endpoint) -> Service:
             "--secure-port=0",
             "--profiling=false",
         ),
-        env=KUBERNETES,
+        env=env,
         # Connections that come before it answers only wait.
         wait_for=(f"tcp:{endpoint.address}:{endpoint.port}",),
     )
