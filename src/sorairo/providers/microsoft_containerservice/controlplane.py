@@ -71,7 +71,7 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
             _etcd(),
             _apiserver(kubernetes, cluster, endpoint, env, loopback=namespace is None),
             _controller_manager(kubernetes, cluster, env, hollow=bool(endpoint.kwok_port)),
-            _scheduler(kubernetes, endpoint),
+            _scheduler(kubernetes, endpoint, env),
             *([_kwok(endpoint)] if endpoint.kwok_port else []),
         ),
         files=files,
@@ -179,7 +179,7 @@ def _controller_manager(kubernetes: str, cluster: Resource, env: Mapping[str, st
     )
 
 
-def _scheduler(kubernetes: str, endpoint: Endpoint) -> Service:
+def _scheduler(kubernetes: str, endpoint: Endpoint, env: Mapping[str, str]) -> Service:
     return Service(
         "kube-scheduler",
         (
