@@ -115,7 +115,7 @@ def disturbed(on: Installation, what: str, at: list[str]) -> set[str]:
         if ended is None and on.process and on.wait_dead() == -9:
             hit.add(point)
             continue
-        assert ended == "Succeeded", f"{what} after {sorted(hit)}: {ended}"
+        assert ended == "Succeeded", f"{what} after {sorted(hit)}: {on.http.get(str(operation)).text[-1500:]}"
         break
     on.stop()
     on.start()

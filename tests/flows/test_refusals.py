@@ -167,6 +167,7 @@ def test_az_shows_them(az: Az, hollow: Installation, cluster: str, unchanged: No
     taken = az.run(*create, CLUSTER)
     assert taken.returncode != 0
     assert "already exists" in taken.stderr
-    registry = az.run(*create, "bad", "--attach-acr", "nowhere")
+    # `az aks create` looks for the registry only once the cluster stands; `update` does before it asks for anything.
+    registry = az.run("aks", "update", "--resource-group", GROUP, "--name", CLUSTER, "--attach-acr", "nowhere")
     assert registry.returncode != 0
     assert "nowhere" in registry.stderr

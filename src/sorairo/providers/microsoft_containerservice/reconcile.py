@@ -86,7 +86,7 @@ class ClusterReconciler:
         for name in actual.stray if actual.api_ready else ():
             add(Step(f"delete node {name}", self.delete_node, (name,)))
         scale_sets = tuple(n for n in there if n.startswith("scale set"))
-        if self._on.hollow and (actual.unregistered or scale_sets):
+        if self._on.hollow and (actual.unregistered or scale_sets or not actual.api_ready):
             add(Step("hollow nodes", self.hollow_nodes, (), (*scale_sets, *needs("API server"))))
         if actual.unready or scale_sets or not actual.api_ready:
             add(Step("nodes", self.nodes_ready, (), (*scale_sets, *needs("API server", "hollow nodes"))))
