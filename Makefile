@@ -21,7 +21,7 @@ down:
 	@$(SORAIRO) down
 
 test:
-	@tools/install.sh packages dev engine az
+	@SORAIRO_MINORS=all tools/install.sh packages dev engine az
 	@$(MAKE) --no-print-directory lint
 	.venv/bin/python -m pytest
 
