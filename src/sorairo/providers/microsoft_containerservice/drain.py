@@ -40,6 +40,19 @@ async def drain(api: KubernetesApi, at: Access, node: str) -> None:
         await asyncio.sleep(0.1)  # Between looks; evictions are refused for as long as a budget says so.
 
 
+async def end_pods(api: KubernetesApi, at: Access, node: str) -> None:
+    """Of a node whose machine has gone: its pods have ended, too. Until the garbage collector finds that out, a minute
+    later, they would count as running, and nothing take their place. Before the node goes: afterwards KWOK does not
+    take addresses back."""
+    await _cordon(api, at, node)
+    listed = await api.get(at, "/api/v1/pods", fieldSelector=f"spec.nodeName={node}") or {"items": []}
+    for pod in listed["items"]:
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        response = await api.request(at, "DELETE", path, params={"gracePeriodSeconds": "0"})
+        if response.status_code not in (200, 202, 404):
+            raise DriverError(f"{path}: {response.text}")
+
+
 async def _cordon(api: KubernetesApi, at: Access, node: str) -> None:
     response = await api.request(
         at,

@@ -287,6 +287,7 @@ class ClusterReconciler:
     async def delete_node(self, ctx: Context, resource: Resource, name: str) -> None:
         endpoint = endpoint_of(resource)
         assert endpoint
+        await drain.end_pods(self._on.api, access(resource, endpoint), name)
         await self._on.api.delete(access(resource, endpoint), f"/api/v1/nodes/{name}")
 
     async def addons(self, ctx: Context, resource: Resource) -> None:
