@@ -162,6 +162,13 @@ def test_pods_run_roll_and_end(cluster: Hollow) -> None:
     cluster.kubectl("delete", "namespace", "short", "--timeout=60s")
 
 
+def test_what_needs_a_kubelet_says_so_at_once_and_dials_nobody(cluster: Hollow) -> None:
+    began = time.monotonic()
+    with pytest.raises(AssertionError, match="no preferred addresses found"):
+        cluster.kubectl("logs", "deployment/web")
+    assert time.monotonic() - began < 5
+
+
 def test_pools_come_scale_and_go(cluster: Hollow) -> None:
     size = {"vmSize": "Standard_D2s_v3", "mode": "User"}
     cluster.pool("two", count=1, nodeLabels={"tier": "test"}, nodeTaints=["only=this:NoSchedule"], **size)

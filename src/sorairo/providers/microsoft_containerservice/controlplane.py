@@ -135,7 +135,8 @@ def _apiserver(
             "--enable-aggregator-routing",
             "--kubelet-client-certificate=pki/apiserver-kubelet-client.crt",
             "--kubelet-client-key=pki/apiserver-kubelet-client.key",
-            "--kubelet-preferred-address-types=InternalIP",
+            # Hollow nodes have addresses of that kind, where somebody else may be: they have none of the other.
+            f"--kubelet-preferred-address-types={'ExternalDNS' if loopback else 'InternalIP'}",
             "--proxy-client-cert-file=pki/front-proxy-client.crt",
             "--proxy-client-key-file=pki/front-proxy-client.key",
             "--requestheader-client-ca-file=pki/front-proxy-ca.crt",
