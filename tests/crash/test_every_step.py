@@ -87,7 +87,8 @@ async def test_killed_at_any_step_of_create_it_can_be_deleted(
         async with world.life() as life:
             deletion = await life.ended(await life.delete(CLUSTER))
             assert (deletion.status, deletion.error) == ("Succeeded", None), point
-            assert (await life.ended(creation)).status == "Canceled"
+            # At the last points there was nothing left to do but to say so.
+            assert (await life.ended(creation)).status in ("Canceled", "Succeeded")
             await life.quiet()
             await life.check(None)
 

@@ -279,9 +279,7 @@ class _Principals:
         return await self._directory.ensure_managed_identity(resource_id, name)
 
     async def remove_managed_identity(self, resource_id: str) -> None:
-        principal = self._directory.managed_identity(resource_id)
-        if principal is not None:
-            await self._directory.remove_principal(principal.object_id)
+        await self._directory.remove_managed_identity(resource_id)
 
     def check_secret(self, client_id: str, secret: str) -> ServicePrincipal:
         return self._directory.check_secret(client_id, secret)

@@ -218,23 +218,14 @@ class Directory:
     async def remove_principal(self, object_id: str) -> None:
         """Forget a service principal, its application and secrets. Its tokens end by themselves within the hour,
         and its role assignments stay, naming nobody, as on Azure."""
-
-        def work(tx: Tx) -> None:
-            principal = _principal(tx, object_id)
-            if principal is None:
-                return
-            tx.delete_note(SERVICE_PRINCIPAL, object_id.lower())
-            tx.delete_note(APPLICATION, principal.client_id.lower())
-            if principal.resource_id:
-                tx.delete_note(MANAGED, principal.resource_id.lower())
-
-        await self._store.transact(work)
+        await self._store.transact(lambda tx: _remove(tx, _principal(tx, object_id)))
 
     async def remove_managed_identity(self, resource_id: str) -> None:
-        """Forget a resource's identity; nothing happens when it has none."""
-        principal = self.managed_identity(resource_id)
-        if principal is not None:
-            await self.remove_principal(principal.object_id)
+        """Forget a resource's identity; nothing happens when it has none.
+
+        It is looked for where it is removed, in the writer's turn: one whose making was given up half-way may be
+        waiting there before it."""
+        await self._store.transact(lambda tx: _remove(tx, _managed(tx, resource_id)))
 
     async def add_secret(self, client_id: str, secret: Secret | None = None) -> Secret:
         """One more secret for an application. Raises LookupError when there is no such application."""
@@ -279,6 +270,15 @@ def groups_of(groups: Iterable[tuple[str, Document]], object_id: str) -> list[st
 def _principal(reads: Reads, object_id: str) -> ServicePrincipal | None:
     found = reads.note(SERVICE_PRINCIPAL, object_id.lower())
     return ServicePrincipal.of(found) if found else None
+
+
+def _remove(tx: Tx, principal: ServicePrincipal | None) -> None:
+    if principal is None:
+        return
+    tx.delete_note(SERVICE_PRINCIPAL, principal.object_id.lower())
+    tx.delete_note(APPLICATION, principal.client_id.lower())
+    if principal.resource_id:
+        tx.delete_note(MANAGED, principal.resource_id.lower())
 
 
 def _managed(reads: Reads, resource_id: str) -> ServicePrincipal | None:
