@@ -45,34 +45,6 @@ install_packages() {
     [ ${#missing[@]} = 0 ] && return 0
     say "installing ${missing[*]}"
     local hint="apt-get install -y ${missing[*]}"
-    apt_install "${missing[@]}" && return 0
-    # A fresh machine has no package lists yet, or old ones.
-    as_root apt-get update -qq >&2 || fail "cannot install ${missing[*]}" "as root: $hint"
-    apt_install "${missing[@]}" || {
-        cat "$log" >&2
-        fail "cannot install ${missing[*]}" "as root: $hint"
-    }
-}
-
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-apt_install() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@" \
-        >"$log" 2>&1
-}
-
-packages() {
-    local missing=() package
-    command -v dpkg-query >/dev/null || {
-        say "no Debian packages here; if something is missing, these are its names: $*"
-        return 0
-    }
-    for package in "$@"; do
-        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-    done
-    [ ${#missing[@]} = 0 ] && return 0
-    say "installing ${missing[*]}"
-    local hint="apt-get install -y ${missing[*]}"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >&2 && return 0
     # A fresh machine has no package lists yet, or old ones.
     as_root apt-get update -q >&2 || fail "cannot install ${missing[*]}" "as root: $hint"

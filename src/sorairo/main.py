@@ -13,9 +13,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from dataclasses import dataclass
-from importlib.metadata import entry_points
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -25,21 +23,19 @@ if __name__ == "__main__":
 import structlog
 import uvicorn
 
-from sorairo import __version__, tail
+from sorairo import __version__
 from sorairo.arm.app import create_app
 from sorairo.arm.inside import Inside
 from sorairo.arm.settings import Settings
 from sorairo.arm.tuning import tune
 from sorairo.clouds import Clouds
 from sorairo.drivers.kubernetes import KubernetesApi
-from sorairo.drivers.protocols import DriverError, Links, Machines
-from sorairo.drivers.traffic import Traffic
+from sorairo.drivers.protocols import DriverError
 from sorairo.engine import trace
 from sorairo.engine.control import Control
-from sorairo.engine.errors import ArmError
-from sorairo.engine.ids import parse_id
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Document, Resource
+from sorairo.hosts import Host, engine_folders, make_host, purge, stop
 from sorairo.identity import http as identity_http
 from sorairo.identity.authorization import Authorization
 from sorairo.identity.bootstrap import bootstrap
@@ -65,6 +61,7 @@ from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice.admission import Capacity
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.state import Config, State
+from sorairo.status import logs, status
 from sorairo.store import Store
 from sorairo.workload import WorkloadIssuers
 
@@ -94,63 +91,11 @@ class Principals:
         return self._directory.check_secret(client_id, secret)
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
-    """The drivers of a substrate."""
-
-    control_planes: Machines
-    nodes: Machines
-    links: Links
-    traffic: Traffic
-
-
 def principal_of(directory: Directory, object_id: str) -> Principal:
     """Who an object id stands for now: what a deployment goes on as, long after the token it was asked for with."""
     found = directory.service_principal(object_id)
     groups = tuple(directory.groups_of(object_id))
     return Principal(object_id, str(directory.tenant["tenantId"]), found.client_id if found else "", groups)
-
-
-def engine_folders() -> dict[str, Path]:
-    """The engine's folders by the names machines know them by under /opt/sorairo."""
-    folders: dict[str, Path] = {}
-    try:
-        import sorairo_engine
-
-        folders |= {"bin": sorairo_engine.BIN, "cni": sorairo_engine.CNI}
-    except ImportError:
-        log.warning("the engine is not installed: clusters cannot be made")
-    for entry in entry_points(group="sorairo.kubernetes"):
-        folders[f"kubernetes-{entry.name}"] = Path(entry.load().BIN)
-    return folders
-
-
-def image_archives() -> dict[str, Path]:
-    """The images that nodes come with, by name."""
-    try:
-        import sorairo_images
-    except ImportError:
-        return {}
-    return {path.stem: path for path in sorted(Path(sorairo_images.IMAGES).glob("*.tar"))}
-
-
-def make_host(substrate: str, state: State, engine: Mapping[str, Path]) -> Host:
-    if substrate == "hollow":
-        from sorairo.drivers.hollow.links import HollowLinks
-        from sorairo.drivers.hollow.machines import HollowMachines
-        from sorairo.drivers.hollow.traffic import hollow_traffic
-        from sorairo.drivers.processes import ProcessMachines
-
-        links = HollowLinks()
-        return Host(ProcessMachines(state.root, engine), HollowMachines(), links, hollow_traffic(links))
-    from sorairo.drivers.linux.links import LinuxLinks
-    from sorairo.drivers.linux.machines import LinuxMachines
-    from sorairo.drivers.linux.traffic import linux_traffic
-
-    fabric = state.fabric
-    machines = LinuxMachines(state.root, engine, image_archives(), namespaces=fabric.run_dir / "netns")
-    fabric_links = LinuxLinks(fabric.run_dir, fabric.public_range, fabric.tag)
-    return Host(machines, machines, fabric_links, linux_traffic(fabric_links))
 
 
 def make_control(
@@ -190,76 +135,6 @@ def _from(ports: range, seed: int) -> tuple[int, ...]:
     """All ports, from a place that two installations on one host are unlikely to share."""
     start = seed * 7919 % len(ports)
     return (*ports[start:], *ports[:start])
-
-
-async def status(host: Host, config: Config, store: Store) -> Document:
-    """What `sorairo status` shows besides what is stored: every machine and its processes."""
-    found = dict(await host.control_planes.observe_machines())
-    if host.nodes is not host.control_planes:
-        found |= await host.nodes.observe_machines()
-    machines = [
-        {
-            "id": m.id,
-            "resourceId": m.owner,
-            "running": m.running,
-            "processes": [
-                {"name": p.service, "pid": p.pid, "running": p.running, "restarts": p.restarts} for p in m.processes
-            ],
-        }
-        for m in found.values()
-    ]
-    clusters = [
-        {
-            "id": c.id,
-            "name": c.rid.name,
-            "resourceGroup": c.rid.resource_group,
-            "provisioningState": c.provisioning_state,
-            "powerState": c.status.get("powerState", {}).get("code"),
-            "kubernetesVersion": c.properties.get("currentKubernetesVersion"),
-            "fqdn": c.status.get("fqdn"),
-            "nodeResourceGroup": c.properties.get("nodeResourceGroup"),
-            "machines": [m for m in machines if _belongs(str(m["resourceId"]), c.id, c.properties)],
-        }
-        for c in store.list(type="Microsoft.ContainerService/managedClusters")
-    ]
-    return {
-        "version": __version__,
-        "substrate": config.substrate,
-        "endpoints": {"resourceManager": config.endpoint, "login": config.endpoint},
-        "clusters": clusters,
-        "machines": machines,
-    }
-
-
-def _belongs(owner: str, cluster: str, properties: Document) -> bool:
-    group = parse_id(owner).resource_group or ""
-    return owner.lower() == cluster.lower() or group.lower() == str(properties.get("nodeResourceGroup", "")).lower()
-
-
-async def logs(
-    host: Host, store: Store, cluster: Resource, component: str, follow: bool, lines: int
-) -> AsyncIterator[bytes]:
-    """What a cluster's machines wrote, the control plane's first. Raises ArmError with the components there are."""
-    found: list[tail.Source] = []
-    for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
-        for machine in (await machines.observe_machines()).values():
-            if machine.owner.lower() == cluster.key:
-                found[:0] = tail.sources(machine, machines, "")
-            elif _belongs(machine.owner, cluster.id, cluster.properties):
-                found += tail.sources(machine, machines, _node_name(store, machine.owner))
-    chosen = tail.chosen(found, component)
-    if component and not chosen:
-        there = ", ".join(s.label for s in found) or "none, it is stopped"
-        raise ArmError(
-            "ComponentNotFound", f"'{cluster.rid.name}' has no component '{component}'. It has: {there}.", status=404
-        )
-    return tail.tail(chosen, follow=follow, lines=lines)
-
-
-def _node_name(store: Store, instance: str) -> str:
-    resource = store.get(instance)
-    name = (resource.properties.get("osProfile") or {}).get("computerName") if resource else None
-    return str(name or parse_id(instance).name)
 
 
 class Server(uvicorn.Server):
@@ -380,30 +255,6 @@ async def prepare(host: Host) -> None:
             await host.nodes.prepare_images(microsoft_containerservice.NODE_IMAGES)
         except DriverError:
             log.exception("images could not be prepared; the first node tries again")
-
-
-async def stop(host: Host) -> None:
-    """End all processes; data stays."""
-    for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
-        await asyncio.gather(*(machines.stop_machine(m) for m in await machines.observe_machines()))
-    await remove_links(host.links)
-
-
-async def purge(host: Host) -> None:
-    for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
-        await asyncio.gather(*(machines.remove_machine(m) for m in await machines.observe_machines()))
-    await remove_links(host.links)
-
-
-async def remove_links(links: Links) -> None:
-    """All of them, whole or in part; of a part nobody says what it is, and each call leaves what is not its kind."""
-    found = await links.observe_links()
-    for leg in (*found.legs, *found.partial):
-        await links.remove_leg(leg)
-    for nic in (*found.nics, *found.partial):
-        await links.remove_nic(nic)
-    for network in (*found.networks, *found.partial):
-        await links.remove_network(network, with_rules=True)
 
 
 def main() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from sorairo.engine import trace
 from sorairo.engine.errors import ArmError
@@ -274,8 +274,8 @@ async def test_a_newer_database_is_refused_and_a_closed_store_says_so(tmp_path: 
     await store.close()
     with pytest.raises(RuntimeError, match="closed"):
         await store.transact(lambda tx: None)
-    with create_engine(url).begin() as connection:
-        connection.execute(text("update meta set value = '999' where name = 'schema'"))
+    with sqlite3.connect(tmp_path / "s.db") as connection:
+        connection.execute("update meta set value = '999' where name = 'schema'")
     with pytest.raises(RuntimeError, match="newer"):
         Store.open(url)
 

@@ -1,41 +1,37 @@
-"""How a database of an older sorairo becomes one of this. Each entry is run once, in its own transaction.
+"""How a database of an older sorairo becomes one of this. Each entry is run once.
 
 An entry is never edited after a release: it is what made the databases that exist.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sqlite3
 
-from sqlalchemy import Connection, Engine, insert, inspect, select, update
+from sorairo.store import sql
 
-from sorairo.store import tables
-
-
-def _first(connection: Connection) -> None:
-    tables.metadata.create_all(connection)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (sql.SCHEMA,)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_first,)
-
-
-def migrate(engine: Engine) -> None:
+def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema to the present version. Raises RuntimeError when a newer sorairo wrote the database."""
-    with engine.connect() as connection:
-        there = inspect(connection).has_table("meta")
-        at = (
-            int(connection.scalar(select(tables.meta.c.value).where(tables.meta.c.name == "schema")) or 0)
-            if there
-            else 0
-        )
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _migrate(connection)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    there = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'").fetchone()
+    found = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() if there else None
+    at = int(found[0]) if found else 0
     if at > len(MIGRATIONS):
         raise RuntimeError(
             f"the state was written by a newer sorairo (schema {at}; this one knows {len(MIGRATIONS)}): upgrade sorairo"
         )
-    for version, step in enumerate(MIGRATIONS[at:], start=at + 1):
-        with engine.begin() as connection:
-            step(connection)
-            if version == 1:
-                connection.execute(insert(tables.meta).values(name="schema", value="1"))
-            else:
-                connection.execute(update(tables.meta).where(tables.meta.c.name == "schema").values(value=str(version)))
+    for statements in MIGRATIONS[at:]:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(len(MIGRATIONS)),))

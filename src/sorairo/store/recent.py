@@ -42,7 +42,7 @@ class Recent:
         with self._lock:
             self._commits += 1
             for key, row in rows.items():
-                self._keep(key, None if row is None else row["new_doc"])
+                self._keep(key, None if row is None else row["doc"])
 
     def _keep(self, key: str, row: str | None) -> None:
         self._drop(key)

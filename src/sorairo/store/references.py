@@ -43,7 +43,7 @@ class References:
         """Take over what a transaction wrote; None for what it deleted."""
         with self._lock:
             for key, row in rows.items():
-                self._keep(key, None if row is None else row["new_doc"])
+                self._keep(key, None if row is None else row["doc"])
 
     def naming(self, id: str) -> list[str]:
         """Keys of the resources that name `id` or something below it, in order; never its own."""

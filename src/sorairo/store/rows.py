@@ -22,32 +22,32 @@ Row = dict[str, Any]
 
 def resource_row(resource: Resource) -> Row:
     return {
-        "new_key": resource.key,
-        "new_type": parse_id(resource.id).type.lower(),
-        "new_generation": resource.generation,
-        "new_observed_generation": resource.observed_generation,
-        "new_deleting": int(resource.deleting),
-        "new_doc": _encode(resource).decode(),
+        "key": resource.key,
+        "type": parse_id(resource.id).type.lower(),
+        "generation": resource.generation,
+        "observed_generation": resource.observed_generation,
+        "deleting": int(resource.deleting),
+        "doc": _encode(resource).decode(),
     }
 
 
 def operation_row(operation: Operation) -> Row:
     return {
-        "new_id": operation.id.lower(),
-        "new_resource": operation.resource_id.lower(),
-        "new_status": operation.status,
-        "new_started_at": operation.started_at,
-        "new_ended_at": operation.ended_at,
-        "new_doc": _encode(operation).decode(),
+        "id": operation.id.lower(),
+        "resource": operation.resource_id.lower(),
+        "status": operation.status,
+        "started_at": operation.started_at,
+        "ended_at": operation.ended_at,
+        "doc": _encode(operation).decode(),
     }
 
 
 def span_row(span: Span) -> Row:
     return {
-        "new_span": span.span_id,
-        "new_trace": span.trace_id,
-        "new_started_at": span.started_at,
-        "new_doc": _encode(span).decode(),
+        "span": span.span_id,
+        "trace": span.trace_id,
+        "started_at": span.started_at,
+        "doc": _encode(span).decode(),
     }
 
 
@@ -55,14 +55,14 @@ def activity_row(event: dict[str, Any], now: float) -> Row:
     """`resourceId` places the event; `eventTimestamp` (Unix seconds) dates it, and is now when absent."""
     event = {"eventTimestamp": now, **event}
     return {
-        "new_resource": str(event["resourceId"]).lower(),
-        "new_at": float(event["eventTimestamp"]),
-        "new_doc": _encode(event).decode(),
+        "resource": str(event["resourceId"]).lower(),
+        "at": float(event["eventTimestamp"]),
+        "doc": _encode(event).decode(),
     }
 
 
 def note_row(kind: str, key: str, document: dict[str, Any]) -> Row:
-    return {"new_kind": kind, "new_key": key, "new_doc": _encode(document).decode()}
+    return {"kind": kind, "key": key, "doc": _encode(document).decode()}
 
 
 def matching(notes: Iterable[tuple[str, str]], equals: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

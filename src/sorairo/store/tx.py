@@ -14,9 +14,8 @@ from typing import Any, Protocol
 
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Operation, Resource
-from sorairo.store import rows
+from sorairo.store import rows, sql
 from sorairo.store.rows import Row
-from sorairo.store.tables import Statement, Statements, prefix_range
 
 
 class Cursor(Protocol):
@@ -46,27 +45,26 @@ class Pending:
     def __len__(self) -> int:
         return len(self.resources) + len(self.operations) + len(self.notes) + len(self.activity)
 
-    def write(self, cursor: Cursor, s: Statements) -> None:
-        def many(statement: Statement, values: list[Row]) -> None:
+    def write(self, cursor: Cursor) -> None:
+        def many(statement: str, values: list[Row]) -> None:
             if values:
-                cursor.executemany(statement.sql, [statement.args(v) for v in values])
+                cursor.executemany(statement, values)
 
-        many(s.put, [r for r in self.resources.values() if r is not None])
-        many(s.delete, [{"del_key": k} for k, r in self.resources.items() if r is None])
-        many(s.put_operation, list(self.operations.values()))
-        many(s.put_note, [r for r in self.notes.values() if r is not None])
-        many(s.delete_note, [{"del_kind": k[0], "del_key": k[1]} for k, r in self.notes.items() if r is None])
-        many(s.put_activity, self.activity)
+        many(sql.PUT, [r for r in self.resources.values() if r is not None])
+        many(sql.DELETE, [{"key": k} for k, r in self.resources.items() if r is None])
+        many(sql.PUT_OPERATION, list(self.operations.values()))
+        many(sql.PUT_NOTE, [r for r in self.notes.values() if r is not None])
+        many(sql.DELETE_NOTE, [{"kind": k[0], "key": k[1]} for k, r in self.notes.items() if r is None])
+        many(sql.PUT_ACTIVITY, self.activity)
 
 
 class Tx:
     """Reads see the transaction's own writes, and those of the transactions before it."""
 
-    __slots__ = ("_cursor", "_group", "_statements", "own")
+    __slots__ = ("_cursor", "_group", "own")
 
-    def __init__(self, cursor: Cursor, statements: Statements, group: Pending) -> None:
+    def __init__(self, cursor: Cursor, group: Pending) -> None:
         self._cursor = cursor
-        self._statements = statements
         self._group = group
         self.own = Pending()
 
@@ -75,24 +73,24 @@ class Tx:
         for layer in (self.own.resources, self._group.resources):
             if key in layer:
                 row = layer[key]
-                return None if row is None else rows.decode_resource(row["new_doc"])
-        doc = self._one(self._statements.get, {"key": key})
+                return None if row is None else rows.decode_resource(row["doc"])
+        doc = self._one(sql.GET, {"key": key})
         return None if doc is None else rows.decode_resource(doc)
 
     def list(self, *, type: str | None = None, under: str | None = None) -> builtins.list[Resource]:
         """As `Store.list`."""
-        values: Row = prefix_range(under or "/")
-        statement = self._statements.list_all
+        values: Row = sql.prefix_range(under or "/")
+        statement = sql.LIST_ALL
         if type is not None:
-            statement, values["type"] = self._statements.list_type, type.lower()
-        self._cursor.execute(statement.sql, statement.args(values))
+            statement, values["type"] = sql.LIST_TYPE, type.lower()
+        self._cursor.execute(statement, values)
         found: dict[str, str] = dict(self._cursor.fetchall())
         for layer in (self._group.resources, self.own.resources):
             for key, row in layer.items():
                 if row is None:
                     found.pop(key, None)
-                elif values["low"] <= key < values["high"] and row["new_type"] == values.get("type", row["new_type"]):
-                    found[key] = row["new_doc"]
+                elif values["low"] <= key < values["high"] and row["type"] == values.get("type", row["type"]):
+                    found[key] = row["doc"]
         return [rows.decode_resource(found[key]) for key in sorted(found)]
 
     def put(self, resource: Resource) -> None:
@@ -105,7 +103,7 @@ class Tx:
     def operation(self, id: str) -> Operation | None:
         key = id.lower()
         row = self.own.operations.get(key) or self._group.operations.get(key)
-        doc = row["new_doc"] if row else self._one(self._statements.operation, {"id": key})
+        doc = row["doc"] if row else self._one(sql.OPERATION, {"id": key})
         return None if doc is None else rows.decode_operation(doc)
 
     def put_operation(self, operation: Operation) -> None:
@@ -119,21 +117,20 @@ class Tx:
         for layer in (self.own.notes, self._group.notes):
             if (kind, key) in layer:
                 row = layer[kind, key]
-                return None if row is None else rows.decode_document(row["new_doc"])
-        doc = self._one(self._statements.note, {"kind": kind, "key": key})
+                return None if row is None else rows.decode_document(row["doc"])
+        doc = self._one(sql.NOTE, {"kind": kind, "key": key})
         return None if doc is None else rows.decode_document(doc)
 
     def notes(self, kind: str, **equals: Any) -> builtins.list[tuple[str, dict[str, Any]]]:
         """As `Store.notes`."""
-        statement = self._statements.notes
-        self._cursor.execute(statement.sql, statement.args({"kind": kind}))
+        self._cursor.execute(sql.NOTES, {"kind": kind})
         found: dict[str, str] = dict(self._cursor.fetchall())
         for layer in (self._group.notes, self.own.notes):
             for (of, key), row in layer.items():
                 if of == kind and row is None:
                     found.pop(key, None)
                 elif of == kind and row is not None:
-                    found[key] = row["new_doc"]
+                    found[key] = row["doc"]
         return rows.matching(sorted(found.items()), equals)
 
     def put_note(self, kind: str, key: str, document: dict[str, Any]) -> None:
@@ -142,7 +139,7 @@ class Tx:
     def delete_note(self, kind: str, key: str) -> None:
         self.own.notes[kind, key] = None
 
-    def _one(self, statement: Statement, values: Row) -> str | None:
-        self._cursor.execute(statement.sql, statement.args(values))
+    def _one(self, statement: str, values: Row) -> str | None:
+        self._cursor.execute(statement, values)
         row = self._cursor.fetchone()
         return None if row is None else row[0]

@@ -22,8 +22,7 @@ import structlog
 
 from sorairo.engine.errors import ArmError
 from sorairo.engine.trace import Span
-from sorairo.store import rows
-from sorairo.store.tables import Statements
+from sorairo.store import rows, sql
 from sorairo.store.tx import Cursor, Pending, Tx
 
 log = structlog.get_logger(__name__)
@@ -62,12 +61,9 @@ class Retention:
 class Writer:
     """Owns the writing connection; `start` and `stop` from outside, everything else in its thread."""
 
-    def __init__(
-        self, connection: Any, statements: Statements, retention: Retention, wrote: Callable[[int], None]
-    ) -> None:
+    def __init__(self, connection: Any, retention: Retention, wrote: Callable[[int], None]) -> None:
         """`wrote` is told, after each commit, how many rows it had."""
         self._cursor: Cursor = connection.cursor()
-        self._statements = statements
         self._retention = retention
         self._wrote = wrote
         self._queue: queue.SimpleQueue[Job | Literal["spans", "stop"]] = queue.SimpleQueue()
@@ -134,10 +130,9 @@ class Writer:
             group = Pending()
             for job in jobs:
                 self._decide(job, group)
-            group.write(self._cursor, self._statements)
+            group.write(self._cursor)
             if spans:
-                put = self._statements.put_span
-                self._cursor.executemany(put.sql, [put.args(rows.span_row(s)) for s in spans])
+                self._cursor.executemany(sql.PUT_SPAN, [rows.span_row(s) for s in spans])
             self._cursor.execute("COMMIT")
         except Exception as e:
             self._abort()
@@ -154,7 +149,7 @@ class Writer:
     def _decide(self, job: Job, group: Pending) -> None:
         if job.future.cancelled():
             return
-        tx = Tx(self._cursor, self._statements, group)
+        tx = Tx(self._cursor, group)
         try:
             job.value = job.context.run(job.run, tx)
         except StopIteration as e:  # a future refuses to carry it
@@ -176,9 +171,9 @@ class Writer:
         self._swept = time.monotonic()
         counts = {"spans": keep.spans, "activity": keep.activity, "operations": keep.operations}
         try:
-            for table, statement in self._statements.trim.items():
+            for table, statement in sql.TRIM.items():
                 values = {"keep": counts[table], "before": time.time() - keep.days * 86400, "limit": keep.at_once}
-                self._cursor.execute(statement.sql, statement.args(values))
+                self._cursor.execute(statement, values)
                 if getattr(self._cursor, "rowcount", 0) >= keep.at_once:
                     self._swept -= keep.every  # there is more: again after the next commit
         except Exception as e:

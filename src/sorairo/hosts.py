@@ -1,0 +1,93 @@
+"""A substrate's drivers, and what is done to all that they made at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import structlog
+
+from sorairo.drivers.protocols import Links, Machines
+from sorairo.drivers.traffic import Traffic
+from sorairo.state import State
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The drivers of a substrate."""
+
+    control_planes: Machines
+    nodes: Machines
+    links: Links
+    traffic: Traffic
+
+
+def engine_folders() -> dict[str, Path]:
+    """The engine's folders by the names machines know them by under /opt/sorairo."""
+    folders: dict[str, Path] = {}
+    try:
+        import sorairo_engine
+
+        folders |= {"bin": sorairo_engine.BIN, "cni": sorairo_engine.CNI}
+    except ImportError:
+        log.warning("the engine is not installed: clusters cannot be made")
+    for entry in entry_points(group="sorairo.kubernetes"):
+        folders[f"kubernetes-{entry.name}"] = Path(entry.load().BIN)
+    return folders
+
+
+def image_archives() -> dict[str, Path]:
+    """The images that nodes come with, by name."""
+    try:
+        import sorairo_images
+    except ImportError:
+        return {}
+    return {path.stem: path for path in sorted(Path(sorairo_images.IMAGES).glob("*.tar"))}
+
+
+def make_host(substrate: str, state: State, engine: Mapping[str, Path]) -> Host:
+    if substrate == "hollow":
+        from sorairo.drivers.hollow.links import HollowLinks
+        from sorairo.drivers.hollow.machines import HollowMachines
+        from sorairo.drivers.hollow.traffic import hollow_traffic
+        from sorairo.drivers.processes import ProcessMachines
+
+        links = HollowLinks()
+        return Host(ProcessMachines(state.root, engine), HollowMachines(), links, hollow_traffic(links))
+    from sorairo.drivers.linux.links import LinuxLinks
+    from sorairo.drivers.linux.machines import LinuxMachines
+    from sorairo.drivers.linux.traffic import linux_traffic
+
+    fabric = state.fabric
+    machines = LinuxMachines(state.root, engine, image_archives(), namespaces=fabric.run_dir / "netns")
+    fabric_links = LinuxLinks(fabric.run_dir, fabric.public_range, fabric.tag)
+    return Host(machines, machines, fabric_links, linux_traffic(fabric_links))
+
+
+async def stop(host: Host) -> None:
+    """End all processes; data stays."""
+    for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
+        await asyncio.gather(*(machines.stop_machine(m) for m in await machines.observe_machines()))
+    await remove_links(host.links)
+
+
+async def purge(host: Host) -> None:
+    for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
+        await asyncio.gather(*(machines.remove_machine(m) for m in await machines.observe_machines()))
+    await remove_links(host.links)
+
+
+async def remove_links(links: Links) -> None:
+    """All of them, whole or in part; of a part nobody says what it is, and each call leaves what is not its kind."""
+    found = await links.observe_links()
+    for leg in (*found.legs, *found.partial):
+        await links.remove_leg(leg)
+    for nic in (*found.nics, *found.partial):
+        await links.remove_nic(nic)
+    for network in (*found.networks, *found.partial):
+        await links.remove_network(network, with_rules=True)
