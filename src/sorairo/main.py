@@ -277,6 +277,8 @@ def main() -> None:
         asyncio.run(stop(host) if arguments.stop else purge(host))
         return
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # uvicorn, done with its own shutdown, raises the signal once more: by default that would end us before the rest.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         import uvloop
 
