@@ -322,5 +322,9 @@ def cluster(**pools: int) -> Document:
     return {
         "location": "westeurope",
         "identity": {"type": "SystemAssigned"},
-        "properties": {"dnsPrefix": "c", "agentPoolProfiles": profiles},
+        "properties": {
+            "dnsPrefix": "c",
+            "agentPoolProfiles": profiles,
+            "nodeResourceGroupProfile": {"restrictionLevel": "ReadOnly"},
+        },
     }

@@ -197,25 +197,6 @@ def test_the_challenge_names_where_to_sign_in(installation: Installation) -> Non
     assert challenge.startswith(f'Bearer authorization_uri="{BASE}/{installation.admin.tenantId}", error=')
 
 
-@pytest.mark.slow
-def test_a_verification_takes_less_than_150_microseconds(installation: Installation) -> None:
-    tokens = ["Bearer " + admin_token(installation) for _ in range(300)]
-
-    def median() -> float:
-        """Of single calls: what others do on this machine meanwhile hits few of them."""
-        took = []
-        for token in tokens:
-            started = time.perf_counter()
-            installation.verifier.authenticate(token)
-            took.append(time.perf_counter() - started)
-        return sorted(took)[len(took) // 2]
-
-    first, again = median(), median()
-    print(f"verify {first * 1e6:.0f} µs, again {again * 1e6:.1f} µs")
-    assert first < 150e-6
-    assert again < 20e-6
-
-
 def test_tokens_of_a_retired_key_end_with_it(installation: Installation, foreign_keys: SigningKeys) -> None:
     both = SigningKeys([installation.tokens.keys.current, foreign_keys.current])
     header = "Bearer " + admin_token(installation)

@@ -100,6 +100,8 @@ LINUX = [
          replace(STANDS, nodes=(NODE, Node("two000000", "x/y/virtualMachines/0", "two")),
                  surplus=("/g/virtualMachineScaleSets/two",)),
          ("drain two000000", "delete scale set two < drain two000000")),
+    Case("a lockdown that is no longer wanted", replace(STANDS, surplus=("/g/denyAssignments/x",)),
+         ("delete deny assignment",)),
     Case("nobody can be evicted while the API server does not answer",
          replace(STANDS, nodes=(NODE, SECOND), wrong=frozenset([SCALE_SET]), api_ready=False),
          (VMSS, "API server", f"nodes < {VMSS}, API server")),

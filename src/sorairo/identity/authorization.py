@@ -1,7 +1,7 @@
 """Whether a principal may do an action at a scope: Azure RBAC over the stored role assignments.
 
 An assignment holds at its scope and everything below; a role grants its actions less its notActions; assignments add
-up. https://learn.microsoft.com/azure/role-based-access-control/overview
+up; deny assignments come before all of them. https://learn.microsoft.com/azure/role-based-access-control/overview
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Protocol
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Resource
+from sorairo.identity.denials import DENY_ASSIGNMENTS, Denial, is_denial, scope_of
 from sorairo.identity.principal import Principal
 from sorairo.identity.roles import RoleDefinition, custom_role, find_role
 
@@ -47,14 +48,17 @@ class Authorization:
         """Principal → scope → assignment key → role."""
         self._custom: dict[str, RoleDefinition] = {}
         """By GUID."""
+        self._denials: dict[str, dict[str, Denial]] = {}
+        """Scope → deny assignment key → what it denies."""
 
     def changed(self, keys: Iterable[str]) -> None:
         """Some resources were written or deleted. Called from any thread."""
-        self._changed.extend(k for k in keys if _SEGMENT in k or _ROLES in k)
+        self._changed.extend(k for k in keys if _SEGMENT in k or _ROLES in k or is_denial(k))
 
     def authorize(self, principal: Principal, action: str, scope: str) -> None:
-        """Raises ArmError 403 `AuthorizationFailed` when the principal's roles do not allow it."""
-        if not self.allows(principal, action, scope):
+        """Raises ArmError 403 `AuthorizationFailed` when the principal's roles do not allow it, and
+        `DenyAssignmentAuthorizationFailed` when they would, were it not for a deny assignment."""
+        if not self._grants(principal, action, scope):
             raise ArmError(
                 "AuthorizationFailed",
                 f"The client '{principal.client}' with object id '{principal.object_id}' does not have authorization "
@@ -62,9 +66,35 @@ class Authorization:
                 "recently granted, please refresh your credentials.",
                 status=403,
             )
+        denial = self._denial(principal, action, scope)
+        if denial is not None:
+            raise ArmError(
+                "DenyAssignmentAuthorizationFailed",
+                f"The client '{principal.client}' with object id '{principal.object_id}' has permission to perform "
+                f"action '{action}' on scope '{scope or '/'}'; however, the access is denied because of the deny "
+                f"assignment with name '{denial.name}' and Id '{denial.id.replace('-', '')}' at scope "
+                f"'{denial.scope or '/'}'.",
+                status=403,
+            )
 
     def allows(self, principal: Principal, action: str, scope: str, *, data: bool = False) -> bool:
         """`data`: a data action (Kubernetes objects through Azure RBAC, blobs) rather than a management one."""
+        return (
+            self._grants(principal, action, scope, data=data)
+            and self._denial(principal, action, scope, data=data) is None
+        )
+
+    def _denial(self, principal: Principal, action: str, scope: str, *, data: bool = False) -> Denial | None:
+        if not self._denials:  # As nearly always.
+            return None
+        who, action, at = (principal.object_id, *principal.groups), action.lower(), scope.lower().rstrip("/")
+        for above in scopes_above(scope):
+            for denial in self._denials.get(above, {}).values():
+                if denial.denies(who, action, data=data, inherited=above != at):
+                    return denial
+        return None
+
+    def _grants(self, principal: Principal, action: str, scope: str, *, data: bool = False) -> bool:
         self._refresh()
         action = action.lower()
         for who in (principal.object_id, *principal.groups):
@@ -88,6 +118,8 @@ class Authorization:
             if _ROLES in key:
                 # What it is assigned to is not indexed: custom roles change rarely, and there are few.
                 self._load()
+            elif is_denial(key):
+                self._deny(key, self._store.get(key))
             else:
                 self._apply(key, self._store.get(key))
 
@@ -97,6 +129,17 @@ class Authorization:
         self._custom = {r.id: r for r in custom_roles(self._store)}
         for resource in self._store.list(type=ROLE_ASSIGNMENTS):
             self._apply(resource.key, resource)
+        self._denials = {}
+        for resource in self._store.list(type=DENY_ASSIGNMENTS):
+            self._deny(resource.key, resource)
+
+    def _deny(self, key: str, resource: Resource | None) -> None:
+        scope = scope_of(key)
+        at = {k: d for k, d in self._denials.pop(scope, {}).items() if k != key}
+        if resource is not None and not resource.deleting:
+            at[key] = Denial.of(resource)
+        if at:
+            self._denials[scope] = at
 
     def _apply(self, key: str, resource: Resource | None) -> None:
         before = self._entries.pop(key, None)

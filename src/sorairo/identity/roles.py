@@ -363,19 +363,18 @@ def find_role(role_definition_id: str) -> RoleDefinition | None:
     return BY_ID.get(role_definition_id.rstrip("/").rpartition("/")[2].lower())
 
 
+def permissions_of(properties: dict[str, Any]) -> tuple[Permissions, ...]:
+    """Of a document's `properties.permissions`."""
+    names = ("actions", "notActions", "dataActions", "notDataActions")
+    return tuple(Permissions(*(tuple(p.get(n) or ()) for n in names)) for p in properties.get("permissions") or ())
+
+
 def custom_role(id: str, properties: dict[str, Any]) -> RoleDefinition:
     """Of a stored roleDefinitions document's `properties`; `id`: its GUID."""
-
-    def texts(entry: dict[str, Any], name: str) -> tuple[str, ...]:
-        return tuple(entry.get(name) or ())
-
     return RoleDefinition(
         id.lower(),
         properties["roleName"],
         properties.get("description") or "",
-        tuple(
-            Permissions(*(texts(p, n) for n in ("actions", "notActions", "dataActions", "notDataActions")))
-            for p in properties.get("permissions") or ()
-        ),
+        permissions_of(properties),
         tuple(s.lower().rstrip("/") for s in properties.get("assignableScopes") or ()),
     )

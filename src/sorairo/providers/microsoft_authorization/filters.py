@@ -9,7 +9,7 @@ from sorairo.engine.errors import ArmError
 _TERM = re.compile(
     r"(?P<call>atScope|atScopeAndBelow|asTarget)\(\)"
     r"|(?P<who>assignedTo)\('(?P<argument>[^']*)'\)"
-    r"|(?P<field>principalId|roleName|type)\s+eq\s+'(?P<value>(?:[^']|'')*)'",
+    r"|(?P<field>principalId|roleName|denyAssignmentName|type)\s+eq\s+'(?P<value>(?:[^']|'')*)'",
     re.IGNORECASE,
 )
 

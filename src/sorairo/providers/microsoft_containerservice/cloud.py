@@ -17,6 +17,8 @@ from sorairo.providers.microsoft_containerservice.names import names, pools
 
 CONTRIBUTOR = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
+DENY_ASSIGNMENTS = "Microsoft.Authorization/denyAssignments"
+EVERYBODY = {"id": "00000000-0000-0000-0000-000000000000", "type": "SystemDefined"}
 RESOURCE_MANAGER = "https://management.sorairo.internal"
 LOGIN = "https://login.sorairo.internal"
 """Where the resource manager and the token service are for those inside a virtual network."""
@@ -66,6 +68,27 @@ async def role_assignment(reader: Reader, cluster: Resource) -> tuple[str, Docum
         "principalType": "ServicePrincipal",
     }
     return id, {"properties": properties}
+
+
+async def deny_assignment(reader: Reader, cluster: Resource) -> tuple[str, Document] | None:
+    """What keeps users from changing the node resource group: everybody but the cluster's own principal only reads.
+
+    https://learn.microsoft.com/azure/aks/node-resource-group-lockdown"""
+    profile = cluster.properties.get("nodeResourceGroupProfile") or {}
+    if profile.get("restrictionLevel") != "ReadOnly":
+        return None
+    principal, group = await object_id(reader, cluster), names(cluster).group
+    id = uuid.uuid5(uuid.NAMESPACE_URL, f"{group} nrg-lockdown".lower())
+    properties = {
+        "denyAssignmentName": f"kubernetes.azure.com/{cluster.rid.subscription}/{id}: node resource group deny "
+        "assignment created by Azure Kubernetes Services for nrg-lockdown, see: https://aka.ms/aks/nrg_lockdown",
+        "description": "Only the cluster changes its node resource group.",
+        "permissions": [{"actions": ["*"], "notActions": ["*/read"], "dataActions": [], "notDataActions": []}],
+        "doNotApplyToChildScopes": False,
+        "principals": [EVERYBODY],
+        "excludePrincipals": [{"id": principal, "type": "ServicePrincipal"}] if principal else [],
+    }
+    return f"{group}/providers/{DENY_ASSIGNMENTS}/{id}", {"properties": properties}
 
 
 def config(cluster: Resource, *, tenant_id: str, resource_manager: str) -> CloudConfig:

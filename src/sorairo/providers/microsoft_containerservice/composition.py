@@ -29,11 +29,11 @@ def parts(
     custom_data: dict[str, str],
     secrets: dict[str, Document],
     joined: dict[str, list[str]],
-    grant: tuple[str, Document] | None,
+    *rights: tuple[str, Document] | None,
 ) -> list[Part]:
     """In order of need. By pool name: `custom_data`, `secrets` (files of instances to come, by host name), `joined`
-    (backend pools besides the usual two). `grant`: the role assignment (id and body) that the cluster's principal
-    works by."""
+    (backend pools besides the usual two). `rights`: assignments (id and body) at the node resource group: the role
+    that the cluster's principal works by, what others are denied."""
     it = names(cluster)
     location = cluster.body["location"]
     tags = {"aks-managed-cluster-name": cluster.rid.name, "aks-managed-cluster-rg": cluster.rid.resource_group}
@@ -56,8 +56,7 @@ def parts(
     )
     identity = Part(it.kubelet_identity, {**common, "properties": {}}, (it.group,))
     found = [group, security, routes, address, identity]
-    if grant:
-        found.append(Part(*grant, (it.group,)))
+    found += [Part(*right, (it.group,)) for right in rights if right]
     if it.network.lower().startswith(it.group.lower() + "/"):
         found.append(_network(it, common))
     found.append(_load_balancer(it, common))

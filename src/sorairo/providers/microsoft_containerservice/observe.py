@@ -53,7 +53,7 @@ class Actual:
     wrong: frozenset[str] = frozenset()
     """Ids of parts that are missing, different or not settled."""
     surplus: tuple[str, ...] = ()
-    """Scale sets of pools that are no longer wanted."""
+    """Scale sets of pools that are no longer wanted, and a lockdown that is not."""
     leg: bool = False
     """The control plane has its address, and its way into the network."""
     addressed: bool = False
@@ -144,8 +144,9 @@ class Observer:
                 or not holds(stored.private, part.private)
             ):
                 wrong.add(part.id)
-        scale_sets = {part.id.lower() for part in parts}
+        wanted = {part.id.lower() for part in parts}
         there = await ctx.list(type="Microsoft.Compute/virtualMachineScaleSets", under=it.group)
+        there += await ctx.list(type=cloud.DENY_ASSIGNMENTS, under=it.group)
         nodes = await self._nodes(ctx, cluster)
         inside = await self._inside(cluster, endpoint, nodes) if running else {}
         return Actual(
@@ -153,7 +154,7 @@ class Observer:
             group=group,
             parts=tuple(parts),
             wrong=frozenset(wrong),
-            surplus=tuple(s.id for s in there if s.key not in scale_sets),
+            surplus=tuple(s.id for s in there if s.key not in wanted),
             leg=wanted_leg is None or legs.get(wanted_leg.id) == wanted_leg,
             addressed=wanted_leg is None or _address(legs.get(wanted_leg.id)) == wanted_leg.public_address,
             leg_wanted=wanted_leg,
@@ -196,7 +197,8 @@ class Observer:
                     pair = pki.node(cluster.private["pki"], host)
                     coming[host] = bootstrap.instance_secrets(cluster, endpoint, pair.cert, pair.key)
             secrets[name] = coming
-        return composition.parts(cluster, custom, secrets, joined, await cloud.role_assignment(ctx, cluster))
+        rights = (await cloud.role_assignment(ctx, cluster), await cloud.deny_assignment(ctx, cluster))
+        return composition.parts(cluster, custom, secrets, joined, *rights)
 
     async def _nodes(self, ctx: Context, cluster: Resource) -> tuple[Node, ...]:
         """Of every scale set in the node resource group: those of a pool that is being deleted too."""

@@ -345,4 +345,5 @@ def label(id: str) -> str:
         "userassignedidentities": "kubelet identity",
         "virtualmachinescalesets": f"scale set {name}",
         "roleassignments": "role assignment",
+        "denyassignments": "deny assignment",
     }.get(kind.lower(), f"{kind} {name}")
