@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from sorairo.drivers.naming import Names
 from sorairo.drivers.protocols import Links, Machines
 from sorairo.drivers.traffic import Traffic
 from sorairo.state import State
@@ -25,6 +26,8 @@ class Host:
     nodes: Machines
     links: Links
     traffic: Traffic
+    names: Names | None
+    """None: nobody could ask."""
 
 
 def engine_folders() -> dict[str, Path]:
@@ -58,28 +61,40 @@ def make_host(substrate: str, state: State, engine: Mapping[str, Path]) -> Host:
         from sorairo.drivers.processes import ProcessMachines
 
         links = HollowLinks()
-        return Host(ProcessMachines(state.root, engine), HollowMachines(), links, hollow_traffic(links))
+        return Host(ProcessMachines(state.root, engine), HollowMachines(), links, hollow_traffic(links), None)
     from sorairo.drivers.linux.links import LinuxLinks
     from sorairo.drivers.linux.machines import LinuxMachines
+    from sorairo.drivers.linux.naming import LinuxNames
     from sorairo.drivers.linux.traffic import linux_traffic
 
     fabric = state.fabric
     machines = LinuxMachines(state.root, engine, image_archives(), namespaces=fabric.run_dir / "netns")
     fabric_links = LinuxLinks(fabric.run_dir, fabric.public_range, fabric.tag)
-    return Host(machines, machines, fabric_links, linux_traffic(fabric_links))
+    names = LinuxNames(fabric_links, machines)
+    return Host(machines, machines, fabric_links, linux_traffic(fabric_links), names)
 
 
 async def stop(host: Host) -> None:
     """End all processes; data stays."""
+    await remove_names(host)
     for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
         await asyncio.gather(*(machines.stop_machine(m) for m in await machines.observe_machines()))
     await remove_links(host.links)
 
 
 async def purge(host: Host) -> None:
+    await remove_names(host)
     for machines in {id(m): m for m in (host.control_planes, host.nodes)}.values():
         await asyncio.gather(*(machines.remove_machine(m) for m in await machines.observe_machines()))
     await remove_links(host.links)
+
+
+async def remove_names(host: Host) -> None:
+    """They are made anew from the store."""
+    if host.names:
+        found = await host.names.observe_names()
+        for each in (*found.whole, *found.partial):
+            await host.names.remove_names(each)
 
 
 async def remove_links(links: Links) -> None:

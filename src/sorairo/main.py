@@ -124,7 +124,7 @@ def make_control(
         microsoft_resources.provider(store, inside),
         microsoft_authorization.provider(store, directory),
         microsoft_managedidentity.provider(principals),
-        microsoft_network.provider(host.links, host.traffic, public_addresses, blocks=substrate.hollow),
+        microsoft_network.provider(host.links, host.traffic, public_addresses, host.names, blocks=substrate.hollow),
         microsoft_compute.provider(host.nodes),
         microsoft_containerservice.provider(substrate, principals, sizes, capacity),
     ]

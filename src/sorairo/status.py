@@ -46,7 +46,11 @@ async def status(host: Host, config: Config, store: Store) -> Document:
     return {
         "version": __version__,
         "substrate": config.substrate,
-        "endpoints": {"resourceManager": config.endpoint, "login": config.endpoint},
+        "endpoints": {
+            "resourceManager": config.endpoint,
+            "login": config.endpoint,
+            **({"names": host.names.address} if host.names else {}),
+        },
         "clusters": clusters,
         "machines": machines,
     }

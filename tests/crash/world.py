@@ -21,6 +21,7 @@ import pytest
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.machines import HollowMachines
+from sorairo.drivers.hollow.naming import HollowNames
 from sorairo.drivers.hollow.traffic import hollow_traffic
 from sorairo.drivers.traffic import Traffic
 from sorairo.engine.control import Control
@@ -65,6 +66,7 @@ class Host:
 
     def __post_init__(self) -> None:
         self.traffic = hollow_traffic(self.links)
+        self.names = HollowNames(self.links) if self.kind == "linux" else None
         if self.kind == "linux":
             self.nodes = self.control_planes
 
@@ -82,6 +84,8 @@ class Host:
         for driver in (self.traffic.firewalls, self.traffic.balancers, self.traffic.publics, self.traffic.outbounds):
             for id, state in cast(Any, driver).whole.items():
                 found[f"{type(driver).__name__} {id}"] = getattr(state, "spec", state).owner
+        for id, spec in self.names.whole.items() if self.names else ():
+            found[f"names {id}"] = spec.owner
         return found | {f"partial {id}": owner for id, owner in self.links.partial.items()}
 
     def nodes_of(self, url: str) -> set[str]:
@@ -103,6 +107,7 @@ class Life:
         links = cast(Any, _Mortal(self, host.links))
         mortal = {f.name: cast(Any, _Mortal(self, getattr(host.traffic, f.name))) for f in fields(host.traffic)}
         traffic = Traffic(**mortal)
+        names = cast(Any, _Mortal(self, host.names)) if host.names else None
         substrate = Substrate(
             host.kind,
             cast(Any, _Mortal(self, host.control_planes)),
@@ -117,7 +122,7 @@ class Life:
             Provider("Microsoft.Resources", (SUBSCRIPTIONS, RESOURCE_GROUPS)),
             microsoft_authorization.provider(self.store, directory),
             microsoft_managedidentity.provider(principals),
-            microsoft_network.provider(links, traffic, PUBLIC, blocks=host.kind == "hollow"),
+            microsoft_network.provider(links, traffic, PUBLIC, names, blocks=host.kind == "hollow"),
             microsoft_compute.provider(cast(Any, _Mortal(self, host.nodes))),
             microsoft_containerservice.provider(substrate, principals, sizes, Capacity(None)),
         ]

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from sorairo.drivers.hollow.links import HollowLinks
+from sorairo.drivers.naming import PublicName, View
 from sorairo.drivers.protocols import Network, Nic
 from sorairo.engine.ids import host_name
 from sorairo.providers.microsoft_network.network_interfaces import Actual as NicActual
 from sorairo.providers.microsoft_network.network_interfaces import NicReconciler
+from sorairo.providers.microsoft_network.public_ip_addresses import Actual as PublicActual
 from sorairo.providers.microsoft_network.public_ip_addresses import PublicIPReconciler
 from sorairo.providers.microsoft_network.virtual_networks import Actual as NetworkActual
 from sorairo.providers.microsoft_network.virtual_networks import VirtualNetworkReconciler
@@ -21,6 +23,8 @@ from .table import GROUP, Case, check, resource
 VNET = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/v"
 NETWORK = Network(host_name(VNET), VNET, ("10.0.0.0/16",), "198.18.0.9")
 STANDS = NetworkActual(NETWORK, "198.18.0.9", ())
+VIEW = View(NETWORK.id, VNET, ())
+TOLD = replace(STANDS, told=VIEW, to_tell=VIEW)
 
 NETWORKS = [
     Case("its address is chosen before anything is made of it", NetworkActual(None, None, ()),
@@ -38,6 +42,13 @@ NETWORKS = [
     Case("it waits for who is in it", replace(STANDS, users=("nic",)), ("wait for users",), deleting=True),
     Case("it waits for who reaches into it", replace(STANDS, legs=("cluster",)), ("wait for users",), deleting=True),
     Case("it has gone", NetworkActual(None, "198.18.0.9", ()), deleting=True),
+    Case("its machines are told what they are to be told", TOLD),
+    Case("its machines are told nothing yet", replace(TOLD, told=None), ("tell names",)),
+    Case("they are told in part", replace(TOLD, told=VNET), ("tell names",)),
+    Case("it has no machines any more", replace(TOLD, to_tell=None), ("tell nobody",)),
+    Case("before names comes what they are asked through", replace(TOLD, network=None, told=None), ("ensure network",)),
+    Case("it goes, with what refers to it", replace(TOLD, to_tell=None, dns_links=("l",)),
+         ("tell nobody", "unlink zones"), deleting=True),
 ]  # fmt: skip
 
 
@@ -85,15 +96,22 @@ def test_network_interface(id: str, case: Case) -> None:
     check(NicReconciler(HollowLinks()), resource(id, {"properties": {"ipConfigurations": ips}}, case), case)
 
 
+PUBLIC_IP = f"{GROUP}/providers/Microsoft.Network/publicIPAddresses/p"
+NAME = PublicName(host_name(PUBLIC_IP), PUBLIC_IP, "web.westeurope.cloudapp.sorairo.internal", "198.18.0.9")
+
 PUBLIC = [
-    Case("it has none yet", None, ("claim address",)),
-    Case("it has one", "198.18.0.9"),
-    Case("its address goes with its row", "198.18.0.9", deleting=True),
-    Case("it never had one", None, deleting=True),
+    Case("it has none yet", PublicActual(None), ("claim address",)),
+    Case("it has one", PublicActual("198.18.0.9")),
+    Case("its address goes with its row", PublicActual("198.18.0.9"), deleting=True),
+    Case("it never had one", PublicActual(None), deleting=True),
+    Case("its label is not answered", PublicActual("198.18.0.9", None, NAME), ("tell name",)),
+    Case("its label is answered", PublicActual("198.18.0.9", NAME, NAME)),
+    Case("its label is answered in part", PublicActual("198.18.0.9", PUBLIC_IP, NAME), ("tell name",)),
+    Case("it has no label any more", PublicActual("198.18.0.9", NAME, None), ("tell nobody",)),
+    Case("it goes, and its label", PublicActual("198.18.0.9", NAME, None), ("tell nobody",), deleting=True),
 ]
 
 
 @pytest.mark.parametrize("case", PUBLIC, ids=str)
 def test_public_address(case: Case) -> None:
-    check(PublicIPReconciler(("198.18.0.9",)), resource(f"{GROUP}/providers/Microsoft.Network/publicIPAddresses/p",
-                                                        {"properties": {}}, case), case)  # fmt: skip
+    check(PublicIPReconciler(("198.18.0.9",)), resource(PUBLIC_IP, {"properties": {}}, case), case)

@@ -326,6 +326,10 @@ class ResourceType(Generic[A]):
     inline: Inline | None = None
     located: bool = True
     """Needs `location` (tracked resource)."""
+    everywhere: bool = False
+    """Its resources are in no region: their location is `global`."""
+    wild: bool = False
+    """Names may have a `*` (DNS record sets)."""
     tracked: bool = True
     """Shown by `/resources` lists."""
     synchronous: bool = False

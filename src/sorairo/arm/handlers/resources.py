@@ -48,8 +48,11 @@ async def _write(x: Exchange, *, patch: bool) -> Answer:
     _check_name(id, type)
     check_tags(x.body)
     location = x.body.get("location")
-    if type.located and isinstance(location, str) and location and not regions.known(location):
-        raise unavailable_location(location, type.name, regions.NAMES)
+    if type.located and isinstance(location, str) and location:
+        if type.everywhere and location.lower() != "global":
+            raise unavailable_location(location, type.name, ("global",))
+        if not type.everywhere and not regions.known(location):
+            raise unavailable_location(location, type.name, regions.NAMES)
     if_match = x.headers.get("if-match")
     # The networking types write their etag into the document, and mean a PUT to fail when it is no longer the one.
     if if_match is None and not patch and isinstance(x.body.get("etag"), str) and x.control.store.get(id.text):
@@ -182,7 +185,7 @@ def _type(x: Exchange) -> ResourceType[Any]:
 
 
 def _check_name(id: ResourceId, type: ResourceType[Any]) -> None:
-    bad = sorted({c for c in id.name if c in RESERVED or not c.isprintable()})
+    bad = sorted({c for c in id.name if (c in RESERVED and not (c == "*" and type.wild)) or not c.isprintable()})
     if bad or len(id.name) > 260:
         raise ArmError(
             "InvalidResourceName",

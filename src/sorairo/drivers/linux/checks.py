@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterable
 
 from sorairo.drivers.linux.fabric import EDGE
+from sorairo.drivers.naming import NameSpec, PublicName, PublicZone, View
 from sorairo.drivers.protocols import DriverError, Leg, Network, Nic
 from sorairo.drivers.traffic import Balancer, Firewall, Outbound, PublicAddress
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,13}\Z")  # an interface's name has 15 characters, and its first is ours
+_NAME = re.compile(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\Z")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}\Z")
 
 
@@ -80,6 +82,24 @@ def outbound(spec: Outbound) -> Outbound:
             raise DriverError(f"outbound {spec.id}: a way has sources and addresses")
         _prefixes(way.sources)
         _addresses(*way.addresses)
+    return spec
+
+
+def names(spec: NameSpec) -> NameSpec:
+    _ids(spec.id)
+    match spec:
+        case View():
+            found = [zone.name for zone in spec.zones]
+            if len({*found}) < len(found):
+                raise DriverError(f"view {spec.id} has two zones of one name")
+        case PublicZone():
+            found = [spec.zone.name]
+        case PublicName():
+            found = [spec.name]
+            _addresses(spec.address)
+    for each in found:
+        if not _NAME.match(each):
+            raise DriverError(f"'{each}' is not a name in lower case")
     return spec
 
 

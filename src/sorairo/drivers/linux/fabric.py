@@ -3,6 +3,8 @@
     host --- sorairo-<tag>:host --- edge --- n<network>:edge --- network's namespace --- i<nic>:eth0 --- machine
                                      |                                     |
                                      +---------- c<leg>:eth0 --- leg --- network:c<leg>
+                                     |                                     |
+                                     +---------- names, a leg --- v<network>:dns0 --- network
 
 Every veth is a point-to-point link that carries single addresses. Between our own namespaces both ends of every link
 have the same two link-local addresses (UPLINK above, DOWNLINK below), for a next hop means something on its link only;
@@ -23,6 +25,10 @@ INSIDE = "eth0"
 """A machine's or leg's own link."""
 NETWORK = "net0"
 """A leg's link into its network."""
+NAMES = "names"
+"""Namespace, and leg, of the name server."""
+DNS = "dns0"
+"""A network's link to it."""
 
 UPLINK = "169.254.191.1"
 DOWNLINK = "169.254.191.2"
@@ -57,6 +63,11 @@ def network_link(network_id: str) -> str:
 def nic_link(nic_id: str) -> str:
     """A network's link to a NIC."""
     return f"i{nic_id}"
+
+
+def view_link(network_id: str) -> str:
+    """The name server's link to a network."""
+    return f"v{network_id}"
 
 
 def leg_link(leg_id: str) -> str:

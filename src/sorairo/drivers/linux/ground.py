@@ -17,7 +17,8 @@ from sorairo.drivers.linux import fabric, loadbalancer, nft, rules
 from sorairo.drivers.linux.iproute import Route, batch, route, route_lines, routes
 from sorairo.drivers.linux.netns import Namespaces
 from sorairo.drivers.linux.records import Records
-from sorairo.drivers.linux.world import BalancerRecord, LegRecord, NicRecord, World
+from sorairo.drivers.linux.world import BalancerRecord, LegRecord, NicRecord, ViewRecord, World
+from sorairo.drivers.naming import PublicName, PublicZone
 from sorairo.drivers.protocols import DriverError, Network
 from sorairo.drivers.traffic import Firewall, Outbound, PublicAddress
 
@@ -41,6 +42,9 @@ class Ground:
         self.balancers = Records(folder / "balancers", BalancerRecord)
         self.publics = Records(folder / "publics", PublicAddress)
         self.outbounds = Records(folder / "outbounds", Outbound)
+        self.views = Records(folder / "views", ViewRecord)
+        self.public_zones = Records(folder / "zones", PublicZone)
+        self.public_names = Records(folder / "names", PublicName)
         self.locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """By network. One network is worked on by one thread at a time."""
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="links")
@@ -65,6 +69,7 @@ class Ground:
             {i: each for i, each in self.balancers.all().items() if each.spec.network == network_id},
             {i: each for i, each in self.publics.all().items() if each.network == network_id},
             {i: each for i, each in self.outbounds.all().items() if each.network == network_id},
+            view=self.views.get(network_id),
         )
 
     def machines_in(self, network_id: str) -> list[str]:
@@ -115,7 +120,19 @@ class Ground:
 
     def clear(self) -> None:
         """Remove the folders, as far as nobody else has something in them."""
-        for kind in ("networks", "nics", "legs", "firewalls", "balancers", "publics", "outbounds", ""):
+        for kind in (
+            "networks",
+            "nics",
+            "legs",
+            "firewalls",
+            "balancers",
+            "publics",
+            "outbounds",
+            "views",
+            "zones",
+            "names",
+            "",
+        ):
             with contextlib.suppress(OSError):
                 (self.run_dir / "links" / kind).rmdir()
         for folder in (self.ns.folder, self.run_dir):

@@ -11,13 +11,22 @@ A network's table, in the order its packets meet it:
 from __future__ import annotations
 
 from sorairo.drivers.linux import firewall, loadbalancer, outbound
-from sorairo.drivers.linux.fabric import EDGE
+from sorairo.drivers.linux.fabric import DNS, EDGE, SERVICES
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import World
 
+_ADDRESS_TO_ADDRESS = "type ipv4_addr : ipv4_addr;"
+
 
 def network(world: World) -> list[Piece]:
-    return [base(world), *firewall.pieces(world), *loadbalancer.pieces(world), *outbound.pieces(world), _publics(world)]
+    return [
+        base(world),
+        *firewall.pieces(world),
+        *loadbalancer.pieces(world),
+        *outbound.pieces(world),
+        _publics(world),
+        names(world),
+    ]
 
 
 def base(world: World) -> Piece:
@@ -35,8 +44,9 @@ def base(world: World) -> Piece:
     text = (
         collection("set", "prefixes", "type ipv4_addr; flags interval; auto-merge;", spec.prefixes)
         + collection("set", "pub_sources", "type ipv4_addr;")
-        + collection("map", "pub_in", "type ipv4_addr : ipv4_addr;")
-        + collection("map", "pub_out", "type ipv4_addr : ipv4_addr;")
+        + collection("map", "pub_in", _ADDRESS_TO_ADDRESS)
+        + collection("map", "pub_out", _ADDRESS_TO_ADDRESS)
+        + collection("map", "names_in", _ADDRESS_TO_ADDRESS)
         + outbound.empty()
         + "".join(collection("map", each, "type ifname : verdict;") for each in firewall.MAPS)
         + "".join(collection("map", each, f"type {key} : verdict;") for each, key in loadbalancer.MAPS.items())
@@ -44,6 +54,7 @@ def base(world: World) -> Piece:
         + chain(
             "target",
             *loadbalancer.TARGET,
+            "meta l4proto { tcp, udp } th dport 53 dnat to ip daddr map @names_in",
             "dnat to ip daddr map @pub_in",
             hook="type nat hook prerouting priority dstnat; policy accept;",
         )
@@ -53,6 +64,9 @@ def base(world: World) -> Piece:
             'meta mark != 0 fib daddr . mark . iif oif exists drop comment "bounce"',
             "ct state established,related accept",
             "ct state invalid drop",
+            f'oifname "{DNS}" ct status dnat accept comment "names are for all"',
+            f'oifname "{DNS}" drop',
+            f'iifname "{DNS}" drop',
             'oifname "c*" drop comment "control planes are not seen"',
             'iifname "c*" accept',
             f'iifname "{EDGE}" {unbalanced} drop comment "not published"',
@@ -64,6 +78,7 @@ def base(world: World) -> Piece:
         )
         + chain(
             "source",
+            f'oifname "{DNS}" masquerade',
             f'oifname "{EDGE}" ip saddr vmap @out_first',
             f'oifname "{EDGE}" snat to ip saddr map @pub_out',
             f'oifname "{EDGE}" ip saddr vmap @out_rest',
@@ -74,11 +89,17 @@ def base(world: World) -> Piece:
     return Piece("base", text)
 
 
+def names(world: World) -> Piece:
+    """Where questions go that machines ask 168.63.129.16. No firewall judges them, as on Azure."""
+    server = [f"{SERVICES[0]} : {world.view.server}"] if world.view else []
+    return Piece("names", collection("map", "names_in", _ADDRESS_TO_ADDRESS, server))
+
+
 def _publics(world: World) -> Piece:
     pairs = [(each.public_address, each.address) for each in world.publics.values()]
     return Piece(
         "publics",
-        collection("map", "pub_in", "type ipv4_addr : ipv4_addr;", [f"{out} : {own}" for out, own in pairs])
-        + collection("map", "pub_out", "type ipv4_addr : ipv4_addr;", [f"{own} : {out}" for out, own in pairs])
+        collection("map", "pub_in", _ADDRESS_TO_ADDRESS, [f"{out} : {own}" for out, own in pairs])
+        + collection("map", "pub_out", _ADDRESS_TO_ADDRESS, [f"{own} : {out}" for out, own in pairs])
         + collection("set", "pub_sources", "type ipv4_addr;", [own for _, own in pairs]),
     )

@@ -6,12 +6,16 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sorairo.drivers.naming import View
 from sorairo.drivers.protocols import Leg, Network, Nic
 from sorairo.drivers.traffic import Balancer, Firewall, Outbound, PublicAddress
 
 _LEGS = ipaddress.IPv4Network("169.254.192.0/18")
 """A /30 each for the legs of one network. Clear of 169.254.169.254 and of the 169.254.1.1 that CNI plugins like."""
 LEG_SLOTS = _LEGS.num_addresses // 4
+_VIEWS = ipaddress.IPv4Network("169.254.128.0/19")
+"""A /30 each for the name server's links to networks."""
+VIEW_SLOTS = _VIEWS.num_addresses // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,24 @@ class BalancerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewRecord:
+    """`slot`: which /30 the network has at the name server, from 0."""
+
+    spec: View
+    slot: int
+
+    @property
+    def near(self) -> str:
+        """The network's address on their link."""
+        return str(_VIEWS[self.slot * 4 + 1])
+
+    @property
+    def server(self) -> str:
+        """Where the name server answers this network alone."""
+        return str(_VIEWS[self.slot * 4 + 2])
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     network: Network
     public_range: ipaddress.IPv4Network
@@ -57,6 +79,7 @@ class World:
     balancers: Mapping[str, BalancerRecord] = field(default_factory=dict)
     publics: Mapping[str, PublicAddress] = field(default_factory=dict)
     outbounds: Mapping[str, Outbound] = field(default_factory=dict)
+    view: ViewRecord | None = None
 
     @property
     def host(self) -> str:

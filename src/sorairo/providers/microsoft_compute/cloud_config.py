@@ -62,9 +62,13 @@ def machine(
     cpus: int,
     memory_bytes: int,
     secrets: Mapping[str, str],
+    resolver: str = "",
 ) -> Machine:
-    """The machine of a virtual machine. `secrets`: files for this one alone, path → text."""
+    """The machine of a virtual machine. `secrets`: files for this one alone, path → text. `resolver`: whom it asks for
+    names, as in `/etc/resolv.conf`, which programs read anew whenever they ask."""
     files = {**config.files, **{path: File(text.encode(), 0o600) for path, text in secrets.items()}}
+    if resolver:
+        files = {"/etc/resolv.conf": File(resolver.encode(), 0o644, restarts=()), **files}
     return Machine(
         id=id,
         owner=owner,

@@ -227,7 +227,15 @@ def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
         cpus=size.cpus,
         memory_bytes=size.memory_bytes,
         secrets=resource.private.get("secrets", {}),
+        resolver=resolver(nic.status if nic else {}),
     )
+
+
+def resolver(nic: Document) -> str:
+    """`/etc/resolv.conf`, as Azure's DHCP servers and a machine's own programs make it. '' while nothing is known."""
+    dns = nic.get("dnsSettings") or {}
+    lines = [f"nameserver {server}" for server in dns.get("appliedDnsServers") or []]
+    return "".join(f"{line}\n" for line in [*lines, f"search {dns['internalDomainNameSuffix']}"]) if lines else ""
 
 
 def secondary_ranges(addresses: list[str], prefix: str, gateway: str) -> str:

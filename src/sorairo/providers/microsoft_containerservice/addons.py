@@ -14,7 +14,7 @@ Object = dict[str, Any]
 
 COREDNS = "mcr.sorairo.internal/oss/kubernetes/coredns:v1.15.0"
 METRICS_SERVER = "mcr.sorairo.internal/oss/kubernetes/metrics-server:v0.9.0"
-REVISION = "2"
+REVISION = "3"
 """Raised when a manifest here changes, so that clusters that have the old one get the new."""
 
 COREFILE = """\
@@ -29,6 +29,7 @@ COREFILE = """\
       fallthrough in-addr.arpa ip6.arpa
       ttl 30
     }
+    forward . /etc/resolv.conf
     cache 30
     loop
     reload

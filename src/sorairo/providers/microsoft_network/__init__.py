@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+from sorairo.drivers.naming import Names
 from sorairo.drivers.protocols import Links
 from sorairo.drivers.traffic import Traffic
 from sorairo.engine.types import Provider
 from sorairo.providers.microsoft_network.documents import ROUTE_TABLES, ROUTES
 from sorairo.providers.microsoft_network.load_balancers import LoadBalancerReconciler, load_balancer_types
 from sorairo.providers.microsoft_network.network_interfaces import NicReconciler, network_interface_types
+from sorairo.providers.microsoft_network.private_dns import private_dns_types
+from sorairo.providers.microsoft_network.public_dns import dns_zones
 from sorairo.providers.microsoft_network.public_ip_addresses import public_ip_addresses
+from sorairo.providers.microsoft_network.record_sets import ROUTES as DNS_ROUTES
+from sorairo.providers.microsoft_network.record_sets import record_set_types
 from sorairo.providers.microsoft_network.security_groups import SECURITY_GROUPS, SECURITY_RULES
 from sorairo.providers.microsoft_network.virtual_networks import SUBNETS, VirtualNetworkReconciler, virtual_networks
 
 
-def provider(links: Links, traffic: Traffic, public_addresses: tuple[str, ...], *, blocks: bool = False) -> Provider:
-    """`public_addresses`: what public IPs are taken from, in order. `blocks`: see NicReconciler."""
+def provider(
+    links: Links,
+    traffic: Traffic,
+    public_addresses: tuple[str, ...],
+    names: Names | None = None,
+    *,
+    blocks: bool = False,
+) -> Provider:
+    """`public_addresses`: what public IPs are taken from, in order. `names` None: DNS is documents, and nobody answers.
+    `blocks`: see NicReconciler."""
     return Provider(
         "Microsoft.Network",
         (
-            virtual_networks(VirtualNetworkReconciler(links, public_addresses)),
+            virtual_networks(VirtualNetworkReconciler(links, public_addresses, names)),
             SUBNETS,
             *network_interface_types(NicReconciler(links, blocks=blocks)),
-            public_ip_addresses(public_addresses),
+            public_ip_addresses(public_addresses, names),
             SECURITY_GROUPS,
             SECURITY_RULES,
             ROUTE_TABLES,
             ROUTES,
             *load_balancer_types(LoadBalancerReconciler(traffic)),
+            *private_dns_types(),
+            dns_zones(names),
+            *record_set_types(),
         ),
         depends_on=("Microsoft.Compute",),
+        routes=DNS_ROUTES,
     )

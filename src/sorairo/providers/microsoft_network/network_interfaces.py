@@ -7,7 +7,7 @@ The second type lives under Microsoft.Compute's path and is served by Microsoft.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sorairo.drivers.protocols import Links, Nic
@@ -15,8 +15,9 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Admission, Context, Document, Reader, Resource, ResourceType, Step
 from sorairo.providers.microsoft_network.addresses import address, gateway, number, parse_prefix, usable, usable_count
+from sorairo.providers.microsoft_network.resolver import machine_of, servers, suffix
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
-from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, subnet_prefix
+from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, check_dns_servers, subnet_prefix
 
 
 async def find_subnet(reader: Reader, subnet_id: str, target: str) -> Document:
@@ -83,6 +84,9 @@ async def admit(admission: Admission) -> None:
                 )
         else:
             inner.pop("privateIPAddress", None)
+    dns = properties.setdefault("dnsSettings", {})
+    dns.setdefault("dnsServers", [])
+    check_dns_servers(dns["dnsServers"])
     properties.setdefault("enableIPForwarding", False)
     properties.setdefault("enableAcceleratedNetworking", False)
 
@@ -96,6 +100,8 @@ class Actual:
     """One for each ipConfiguration, in order; empty until claimed."""
     partial: bool = False
     """Something of it stands, though not all."""
+    dns: Document = field(default_factory=dict)
+    """What its `dnsSettings` show besides what was asked for."""
 
 
 class NicReconciler:
@@ -112,7 +118,8 @@ class NicReconciler:
         state = await self._links.observe_links()
         id = host_name(resource.id)
         desired = None if resource.deleting else await self._desired(ctx, resource)
-        return Actual(state.nics.get(id), desired, claimed(resource), id in state.partial)
+        dns = await _dns(ctx, resource)
+        return Actual(state.nics.get(id), desired, claimed(resource), id in state.partial, dns)
 
     async def _desired(self, ctx: Context, resource: Resource) -> Nic | None:
         addresses, machine = claimed(resource), machine_of(resource)
@@ -140,7 +147,8 @@ class NicReconciler:
         return plan
 
     def status(self, resource: Resource, actual: Actual) -> Document:
-        return {"macAddress": mac_address(resource.id).replace(":", "-").upper()}
+        shown = {**(resource.properties.get("dnsSettings") or {}), **actual.dns}
+        return {"macAddress": mac_address(resource.id).replace(":", "-").upper(), "dnsSettings": shown}
 
     async def claim(self, ctx: Context, resource: Resource) -> None:
         subnet_id = subnet_of(resource)
@@ -182,18 +190,19 @@ class NicReconciler:
         await self._links.remove_nic(host_name(resource.id))
 
 
+async def _dns(reader: Reader, nic: Resource) -> Document:
+    network = await reader.get(parse_id(subnet_of(nic)).parent)
+    if network is None:
+        return {}
+    domain, label = suffix(network.id), (nic.properties.get("dnsSettings") or {}).get("internalDnsNameLabel")
+    found: Document = {"appliedDnsServers": servers(network, nic.properties), "internalDomainNameSuffix": domain}
+    return found | ({"internalFqdn": f"{label}.{domain}"} if label else {})
+
+
 def claimed(nic: Resource) -> tuple[str, ...]:
     """One address for each ipConfiguration, in order; empty until all are claimed."""
     addresses = tuple(nic.private.get("addresses", ()))
     return addresses if len(addresses) >= len(configurations(nic)) else ()
-
-
-def machine_of(nic: Resource) -> str | None:
-    """The id of the virtual machine a NIC is in: its parent for a scale set's, what it was attached to otherwise."""
-    if nic.rid.type.lower() == NIC_TYPES[1].lower():
-        return nic.rid.parent
-    attached = nic.private.get("virtualMachine")
-    return str(attached) if attached else None
 
 
 def mac_address(resource_id: str) -> str:

@@ -5,12 +5,18 @@ https://learn.microsoft.com/rest/api/virtualnetwork/public-ip-addresses
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
+from sorairo.drivers.naming import Names, NameSpec, PublicName
 from sorairo.engine.errors import ArmError
+from sorairo.engine.ids import host_name
 from sorairo.engine.types import Admission, Context, Document, Resource, ResourceType, Step
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 from sorairo.providers.microsoft_network.virtual_networks import PUBLIC_POOL
 
 DOMAIN = "cloudapp.sorairo.internal"
+_LABEL = re.compile("[a-z][a-z0-9-]{1,61}[a-z0-9]")
 
 
 async def admit(admission: Admission) -> None:
@@ -31,9 +37,17 @@ async def admit(admission: Admission) -> None:
         properties.pop(key, None)
     label = (properties.get("dnsSettings") or {}).get("domainNameLabel")
     if label:
+        if not isinstance(label, str) or not _LABEL.fullmatch(label):
+            raise ArmError(
+                "InvalidDomainNameLabel",
+                f"The domain name label {label} is invalid. It must conform to the following regular expression: "
+                f"^{_LABEL.pattern}$.",
+                target="dnsSettings.domainNameLabel",
+            )
         for other in await admission.reader.list(type=PUBLIC_IP_TYPE):
-            used = (other.properties.get("dnsSettings") or {}).get("domainNameLabel", "")
-            if used.lower() == label.lower() and other.key != admission.id.key:
+            used = (other.properties.get("dnsSettings") or {}).get("domainNameLabel")
+            here = other.body.get("location") == admission.body.get("location")
+            if used == label and here and other.key != admission.id.key:
                 raise ArmError(
                     "DnsRecordInUse",
                     f"DNS record {label}.{admission.body.get('location')}.{DOMAIN} is already used.",
@@ -47,18 +61,51 @@ def address_of(pip: Resource) -> str | None:
     return str(held[0]) if held else None
 
 
+def name_of(pip: Resource) -> PublicName | None:
+    """What its DNS label makes of its address."""
+    name, address = (pip.properties.get("dnsSettings") or {}).get("fqdn"), address_of(pip)
+    return PublicName(host_name(pip.id), pip.id, str(name).lower(), address) if name and address else None
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    address: str | None
+    told: NameSpec | str | None = None
+    """What everybody is told of its name; an owner, if that stands only in part."""
+    to_tell: PublicName | None = None
+
+
 class PublicIPReconciler:
-    def __init__(self, public_addresses: tuple[str, ...]) -> None:
+    """`names` None: where no packet moves, nobody is told."""
+
+    def __init__(self, public_addresses: tuple[str, ...], names: Names | None = None) -> None:
         self._public = public_addresses
+        self._names = names
 
-    async def observe(self, ctx: Context, resource: Resource) -> str | None:
-        return address_of(resource)
+    async def observe(self, ctx: Context, resource: Resource) -> Actual:
+        if self._names is None:
+            return Actual(address_of(resource))
+        state, id = await self._names.observe_names(), host_name(resource.id)
+        told = state.whole.get(id) or state.partial.get(id)
+        return Actual(address_of(resource), told, None if resource.deleting else name_of(resource))
 
-    def plan(self, resource: Resource, actual: str | None) -> list[Step]:
-        return [] if actual or resource.deleting else [Step("claim address", self.claim)]
+    def plan(self, resource: Resource, actual: Actual) -> list[Step]:
+        if not actual.address and not resource.deleting:
+            return [Step("claim address", self.claim)]
+        if actual.told == actual.to_tell:
+            return []
+        return [Step("tell name", self.tell, (actual.to_tell,)) if actual.to_tell else Step("tell nobody", self.untell)]
 
-    def status(self, resource: Resource, actual: str | None) -> Document:
-        return {"ipAddress": actual}
+    def status(self, resource: Resource, actual: Actual) -> Document:
+        return {"ipAddress": actual.address}
+
+    async def tell(self, ctx: Context, resource: Resource, to_tell: PublicName) -> None:
+        assert self._names
+        await self._names.ensure_names(to_tell)
+
+    async def untell(self, ctx: Context, resource: Resource) -> None:
+        assert self._names
+        await self._names.remove_names(host_name(resource.id))
 
     async def claim(self, ctx: Context, resource: Resource) -> None:
         try:
@@ -73,11 +120,11 @@ class PublicIPReconciler:
 PUBLIC_IP_TYPE = "Microsoft.Network/publicIPAddresses"
 
 
-def public_ip_addresses(public_addresses: tuple[str, ...]) -> ResourceType[str | None]:
+def public_ip_addresses(public_addresses: tuple[str, ...], names: Names | None = None) -> ResourceType[Actual]:
     return ResourceType(
         PUBLIC_IP_TYPE,
         API_VERSIONS,
-        reconciler=PublicIPReconciler(public_addresses),
+        reconciler=PublicIPReconciler(public_addresses, names),
         admit=admit,
         schema="publicIPAddresses",
         moves="yes",

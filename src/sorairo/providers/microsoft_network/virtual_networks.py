@@ -5,13 +5,17 @@ https://learn.microsoft.com/rest/api/virtualnetwork/virtual-networks
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sorairo.drivers.naming import Names, NameSpec, View
 from sorairo.drivers.protocols import Links, Network
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Admission, Context, Document, Inline, Reader, Resource, ResourceType, Step
-from sorairo.providers.microsoft_network.addresses import parse_prefix
+from sorairo.providers.microsoft_network.addresses import number, parse_prefix
+from sorairo.providers.microsoft_network.record_sets import PRIVATE, RECORD_TYPES
+from sorairo.providers.microsoft_network.resolver import LINK, linked_to, network_of, view
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 
 PUBLIC_POOL = "public addresses"
@@ -96,8 +100,15 @@ async def admit(admission: Admission) -> None:
             },
         }
     properties.setdefault("enableDdosProtection", False)
+    check_dns_servers((properties.get("dhcpOptions") or {}).get("dnsServers"))
     if admission.existing:
         await _keep_used(admission, {str(s.get("name", "")).lower(): subnet_prefix(s) for s in subnets})
+
+
+def check_dns_servers(servers: object) -> None:
+    """Of a network or a NIC: addresses, in the order they are asked. Raises ArmError."""
+    for server in servers if isinstance(servers, list) else []:
+        number(server)
 
 
 async def _keep_used(admission: Admission, wanted: dict[str, str]) -> None:
@@ -142,6 +153,11 @@ class Actual:
     """Control planes that still reach into it."""
     partial: bool = False
     """Something of it stands, though not all."""
+    told: NameSpec | str | None = None
+    """What its machines are told of names; an owner, if that stands only in part."""
+    to_tell: View | None = None
+    dns_links: tuple[str, ...] = ()
+    """Links of private DNS zones to it, if it is to go."""
 
 
 class VirtualNetworkReconciler:
@@ -149,9 +165,11 @@ class VirtualNetworkReconciler:
     Azure's default outbound access, https://learn.microsoft.com/azure/virtual-network/ip-services/default-outbound-access
     """
 
-    def __init__(self, links: Links, public_addresses: tuple[str, ...]) -> None:
+    def __init__(self, links: Links, public_addresses: tuple[str, ...], names: Names | None = None) -> None:
+        """`names` None: where no packet moves, nobody is told anything."""
         self._links = links
         self._public = public_addresses
+        self._names = names
 
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         state = await self._links.observe_links()
@@ -159,7 +177,31 @@ class VirtualNetworkReconciler:
         users = await nics_in(ctx, resource.id) if resource.deleting else []
         id = host_name(resource.id)
         legs = tuple(leg.owner for leg in state.legs.values() if leg.network == id)
-        return Actual(state.networks.get(id), claimed[0], tuple(nic for _, nic in users), legs, id in state.partial)
+        told, to_tell = await self._views(ctx, resource)
+        return Actual(
+            state.networks.get(id),
+            claimed[0],
+            tuple(nic for _, nic in users),
+            legs,
+            id in state.partial,
+            told,
+            to_tell,
+            tuple(each.id for each in await ctx.naming(resource.id, type=LINK)) if resource.deleting else (),
+        )
+
+    async def _views(self, ctx: Context, resource: Resource) -> tuple[NameSpec | str | None, View | None]:
+        if self._names is None:
+            return None, None
+        state, id = await self._names.observe_names(), host_name(resource.id)
+        told = state.whole.get(id) or state.partial.get(id)
+        if resource.deleting:
+            return told, None
+        nics = [nic for type in NIC_TYPES for nic in await ctx.naming(resource.id, type=type)]
+        return told, await view(ctx, resource, nics)
+
+    @property
+    def tells(self) -> bool:
+        return self._names is not None
 
     def desired(self, resource: Resource, outbound: str | None) -> Network:
         return Network(
@@ -170,11 +212,20 @@ class VirtualNetworkReconciler:
         if resource.deleting:
             if actual.users or actual.legs:
                 return [Step("wait for users", self.wait, (actual.users, actual.legs))]
+            if actual.told or actual.dns_links:
+                plan = [Step("tell nobody", self.untell)] if actual.told else []
+                return [*plan, *([Step("unlink zones", self.unlink, (actual.dns_links,))] if actual.dns_links else [])]
             return [Step("remove network", self.remove)] if actual.network or actual.partial else []
         if actual.outbound is None:
             return [Step("claim outbound address", self.claim)]
         desired = self.desired(resource, actual.outbound)
-        return [] if actual.network == desired else [Step("ensure network", self.ensure, (desired,))]
+        if actual.network != desired:
+            return [Step("ensure network", self.ensure, (desired,))]
+        if actual.told == actual.to_tell:
+            return []
+        return [
+            Step("tell names", self.tell, (actual.to_tell,)) if actual.to_tell else Step("tell nobody", self.untell)
+        ]
 
     def status(self, resource: Resource, actual: Actual) -> Document:
         return {"resourceGuid": str(resource.private.get("guid", ""))} if resource.private.get("guid") else {}
@@ -184,6 +235,22 @@ class VirtualNetworkReconciler:
 
     async def ensure(self, ctx: Context, resource: Resource, desired: Network) -> None:
         await self._links.ensure_network(desired)
+
+    async def tell(self, ctx: Context, resource: Resource, to_tell: View) -> None:
+        assert self._names
+        await self._names.ensure_names(to_tell)
+
+    async def untell(self, ctx: Context, resource: Resource) -> None:
+        assert self._names
+        await self._names.remove_names(host_name(resource.id))
+
+    async def unlink(self, ctx: Context, resource: Resource, links: tuple[str, ...]) -> None:
+        """As Azure does with a network's links when it goes."""
+        for each in links:
+            await ctx.delete(each)
+        for each in links:
+            if await ctx.settled(each, timeout=30) is not None:
+                raise Retry(0.1, f"{each} is still there")
 
     async def remove(self, ctx: Context, resource: Resource) -> None:
         await self._links.remove_network(host_name(resource.id), with_rules=True)
@@ -196,6 +263,32 @@ class VirtualNetworkReconciler:
             raise Retry(0.05, f"{legs[0]} still reaches into it")
 
 
+async def _of_nic(reader: Reader, nic: Resource) -> Iterable[str]:
+    network = network_of(nic)
+    return [network] if network else []
+
+
+async def _of_link(reader: Reader, link: Resource) -> Iterable[str]:
+    return [linked_to(link)]
+
+
+async def _of_zone(reader: Reader, zone: Resource) -> Iterable[str]:
+    return [linked_to(link) for link in await reader.list(type=LINK, under=zone.id)]
+
+
+async def _of_record(reader: Reader, record: Resource) -> Iterable[str]:
+    return [linked_to(link) for link in await reader.list(type=LINK, under=record.rid.parent)]
+
+
+_WATCHES = {
+    **dict.fromkeys(NIC_TYPES, _of_nic),
+    LINK: _of_link,
+    PRIVATE: _of_zone,
+    **dict.fromkeys(RECORD_TYPES[PRIVATE], _of_record),
+}
+"""Whose changes are told to a network's machines."""
+
+
 def virtual_networks(reconciler: VirtualNetworkReconciler) -> ResourceType[Actual]:
     return ResourceType(
         "Microsoft.Network/virtualNetworks",
@@ -204,6 +297,7 @@ def virtual_networks(reconciler: VirtualNetworkReconciler) -> ResourceType[Actua
         admit=admit,
         admit_delete=admit_delete,
         schema="virtualNetworks",
+        watches=_WATCHES if reconciler.tells else {},
     )
 
 
