@@ -58,6 +58,7 @@ def render(document: dict[str, Any], *, processes: bool) -> RenderableType:
         "  ",
         (document["endpoints"]["resourceManager"], "bold"),
         f"   state {document['state']}\n",
+        *((f"  names: dig @{names} NAME\n",) if (names := document["endpoints"].get("names")) else ()),
     )
     shown: list[RenderableType] = [head]
     for operation in document.get("operationsInProgress", []):

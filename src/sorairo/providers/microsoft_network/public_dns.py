@@ -149,4 +149,5 @@ def dns_zones(names: Names | None) -> ResourceType[Actual]:
         admit=admit,
         watches={**dict.fromkeys(RECORD_TYPES[PUBLIC], parent), PUBLIC_IP_TYPE: aliases},
         everywhere=True,
+        patience=10,
     )

@@ -64,7 +64,12 @@ def address_of(pip: Resource) -> str | None:
 def name_of(pip: Resource) -> PublicName | None:
     """What its DNS label makes of its address."""
     name, address = (pip.properties.get("dnsSettings") or {}).get("fqdn"), address_of(pip)
-    return PublicName(host_name(pip.id), pip.id, str(name).lower(), address) if name and address else None
+    return PublicName(_name_id(address), pip.id, str(name).lower(), address) if name and address else None
+
+
+def _name_id(address: str) -> str:
+    """Not of the resource's id, which changes when it is moved to another group."""
+    return host_name(f"name of {address}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,12 @@ class PublicIPReconciler:
         self._names = names
 
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
-        if self._names is None:
-            return Actual(address_of(resource))
-        state, id = await self._names.observe_names(), host_name(resource.id)
+        address = address_of(resource)
+        if self._names is None or address is None:
+            return Actual(address)
+        state, id = await self._names.observe_names(), _name_id(address)
         told = state.whole.get(id) or state.partial.get(id)
-        return Actual(address_of(resource), told, None if resource.deleting else name_of(resource))
+        return Actual(address, told, None if resource.deleting else name_of(resource))
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
         if not actual.address and not resource.deleting:
@@ -105,7 +111,8 @@ class PublicIPReconciler:
 
     async def untell(self, ctx: Context, resource: Resource) -> None:
         assert self._names
-        await self._names.remove_names(host_name(resource.id))
+        if address := address_of(resource):
+            await self._names.remove_names(_name_id(address))
 
     async def claim(self, ctx: Context, resource: Resource) -> None:
         try:

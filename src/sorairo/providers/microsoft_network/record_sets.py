@@ -149,6 +149,7 @@ def _render(resource: Resource, document: Document) -> Document:
     properties["fqdn"] = full_name(resource.rid.name, zone_name(parse_id(resource.rid.parent).name)) + "."
     if private:
         del properties["provisioningState"]
+        properties.setdefault("metadata", {})  # az's tables need it
         properties["isAutoRegistered"] = bool(resource.private.get(AUTOMATIC))
     else:
         properties.setdefault("targetResource", {})
@@ -210,7 +211,6 @@ def record_set_types() -> tuple[ResourceType[None], ...]:
             located=False,
             tracked=False,
             wild=True,
-            moves="yes",
         )
         for zone, versions in ((PRIVATE, PRIVATE_VERSIONS), (PUBLIC, PUBLIC_VERSIONS))
         for name in RECORD_TYPES[zone]
