@@ -143,6 +143,16 @@ PROGRAMS = (
     ),
 )
 
+CLIENTS = (
+    _go(
+        "kubelogin",
+        "tools/kubelogin",
+        "github.com/Azure/kubelogin",
+        Program("github.com/Azure/kubelogin", "bin/kubelogin", variables=("main.gitTag=v{version}",)),
+    ),
+)
+"""What people run rather than sorairo: a wheel each, for `sorairo-engine` has no room left."""
+
 ONLY_IN_IMAGES = ("pause", "web", "metrics-server")
 
 
@@ -173,4 +183,4 @@ def folders(components: Iterable[Component]) -> dict[str, Path]:
 def chosen(wanted_minors: list[str]) -> list[Component]:
     """Everything for these minors, in the order in which it is worth having: one Kubernetes first, the others last."""
     first, *others = [kubernetes(minor) for minor in wanted_minors]
-    return [first, *PROGRAMS, *IMAGES, *others]
+    return [first, *PROGRAMS, *IMAGES, *CLIENTS, *others]

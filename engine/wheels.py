@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cache
-from components import IMAGES, ONLY_IN_IMAGES, PROGRAMS, Component
+from components import CLIENTS, IMAGES, ONLY_IN_IMAGES, PROGRAMS, Component
 from licences import Licences
 from recipes import DebianFiles
 from toolchain import run
@@ -100,6 +100,17 @@ def distributions(components: list[Component], where: Mapping[str, Path]) -> lis
         summary = "The programs around Kubernetes, for sorairo: etcd, containerd, runc, CNI plugins and others"
         # Debian's runit asks for a newer glibc than the rest, which is static.
         found.append(Distribution("sorairo-engine", VERSION, summary, programs, {"VERSIONS": versions}, libc="2_34"))
+    for component in built:
+        if component in CLIENTS:
+            found.append(
+                Distribution(
+                    f"sorairo-{component.name}",
+                    component.version,
+                    f"{component.name} {component.version}, as kubectl calls it where sorairo's users sign in",
+                    {component.name: where[component.name]},
+                    {"VERSION": component.version},
+                )
+            )
     archives = {component.name: where[component.name] for component in built if component in IMAGES}
     if archives:
         summary = "Container images that a sorairo cluster starts with"

@@ -137,9 +137,9 @@ install_dev() {
 
 engine() {
     shopt -s nullglob
-    local ready=("$wheels"/sorairo_kubernetes_*.whl) around=("$wheels"/sorairo_engine-*.whl "$wheels"/sorairo_images-*.whl)
+    local ready=("$wheels"/sorairo_kubernetes_*.whl) around=("$wheels"/sorairo_engine-*.whl "$wheels"/sorairo_images-*.whl "$wheels"/sorairo_kubelogin-*.whl)
     shopt -u nullglob
-    if [ ${#ready[@]} -gt 0 ] && [ ${#around[@]} -ge 2 ]; then
+    if [ ${#ready[@]} -gt 0 ] && [ ${#around[@]} -ge 3 ]; then
         once wheels <(printf '%s\n' "${ready[@]}" "${around[@]}") -- install_wheels "${ready[@]}" "${around[@]}"
         return
     fi

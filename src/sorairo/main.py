@@ -22,6 +22,7 @@ if __name__ == "__main__":
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from sorairo import __version__
 from sorairo.arm.app import create_app
@@ -29,6 +30,7 @@ from sorairo.arm.inside import Inside
 from sorairo.arm.settings import Settings
 from sorairo.arm.tuning import tune
 from sorairo.clouds import Clouds
+from sorairo.doors import Doors
 from sorairo.drivers.kubernetes import KubernetesApi
 from sorairo.drivers.protocols import DriverError
 from sorairo.engine import trace
@@ -58,8 +60,11 @@ from sorairo.providers import (
 )
 from sorairo.providers.microsoft_authorization.locks import Locks
 from sorairo.providers.microsoft_compute.sizes import SIZES
+from sorairo.providers.microsoft_containerservice import entra
 from sorairo.providers.microsoft_containerservice.admission import Capacity
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
+from sorairo.reviews import PATHS as REVIEWS
+from sorairo.reviews import Reviews, behind_doors
 from sorairo.state import Config, State
 from sorairo.status import logs, status
 from sorairo.store import Store
@@ -98,6 +103,13 @@ def principal_of(directory: Directory, object_id: str) -> Principal:
     return Principal(object_id, str(directory.tenant["tenantId"]), found.client_id if found else "", groups)
 
 
+def make_doors(state: State, config: Config, host: Host, app: ASGIApp) -> Doors | None:
+    """None: control planes are on the same loopback as the daemon."""
+    if config.substrate == "hollow":
+        return None
+    return Doors(host.links, app, config.host, config.port, certificate=state.server_certificate, key=state.server_key)
+
+
 def make_control(
     store: Store,
     directory: Directory,
@@ -107,6 +119,8 @@ def make_control(
     public_addresses: tuple[str, ...],
     inside: Inside,
     locks: Locks,
+    authority: entra.Authority,
+    doors: Doors | None,
 ) -> Control:
     principals = Principals(directory)
     substrate = Substrate(
@@ -116,6 +130,8 @@ def make_control(
         api,
         public_addresses,
         _from(HOLLOW_PORTS, config.port),
+        authority,
+        doors,
     )
     sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
     memory = None if substrate.hollow else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -179,9 +195,13 @@ async def serve(state: State, config: Config) -> None:
     inside = Inside(lambda object_id: principal_of(directory, object_id))
     locks = Locks(store)
     store.listen(locks.changed)
-    control = make_control(store, directory, host, config, api, state.fabric.public_addresses, inside, locks)
-
     workload = WorkloadIssuers(store, state.ca)
+    issuer = identity_http.create_app(tokens, workload, workload.trusts)
+    reviews = Reviews(store.get, lambda object_id: principal_of(directory, object_id), authorization)
+    doors = make_doors(state, config, host, behind_doors(issuer, reviews))
+    authority = entra.Authority(directory.tenant_id, config.endpoint, state.ca.read_text())
+    addresses = state.fabric.public_addresses
+    control = make_control(store, directory, host, config, api, addresses, inside, locks, authority, doors)
 
     def administers(caller: Principal) -> bool:
         """Who may give roles on the subscription administers the directory, too."""
@@ -203,7 +223,8 @@ async def serve(state: State, config: Config) -> None:
         status=status_now,
         logs=logs_of,
         mounts=[
-            (identity_http.PATHS, identity_http.create_app(tokens, workload, workload.trusts)),
+            (identity_http.PATHS, issuer),
+            (REVIEWS, reviews),
             (
                 graph_http.PATHS,
                 graph_http.create_app(directory, store, graph.authenticate, administers, config.endpoint),
@@ -241,6 +262,8 @@ async def serve(state: State, config: Config) -> None:
         for task in server.background:
             task.cancel()
         await control.loop.stop()
+        if doors:
+            await doors.close_all()
         await api.close()
         await store.close()
 

@@ -32,6 +32,7 @@ CHANGES = {
     "create": Change(lambda life: life.put(CLUSTER, cluster(one=2)), None, {"one": 2}),
     "scale up": Change(lambda life: life.put(CLUSTER, cluster(one=3)), {"one": 1}, {"one": 3}),
     "scale down": Change(lambda life: life.put(CLUSTER, cluster(one=1)), {"one": 3}, {"one": 1}),
+    "sign in with Entra": Change(lambda life: life.put(CLUSTER, cluster(entra=True, one=1)), {"one": 1}, {"one": 1}),
     "add a pool": Change(
         lambda life: life.put(
             f"{CLUSTER}/agentPools/two", {"properties": {"count": 2, "vmSize": "Standard_D2s_v3", "mode": "User"}}

@@ -39,6 +39,7 @@ from sorairo.providers import (
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice import pki, versions
 from sorairo.providers.microsoft_containerservice.admission import Capacity
+from sorairo.providers.microsoft_containerservice.entra import Authority
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.providers.microsoft_resources.groups import RESOURCE_GROUPS
 from sorairo.providers.microsoft_resources.subscriptions import SUBSCRIPTIONS
@@ -51,6 +52,11 @@ SUBSCRIPTION = "/subscriptions/0b1f6471-1bf0-4dda-aec3-111111111111"
 GROUP = f"{SUBSCRIPTION}/resourceGroups/g"
 CLUSTER = f"{GROUP}/providers/Microsoft.ContainerService/managedClusters/c"
 NODE_GROUP = f"{SUBSCRIPTION}/resourceGroups/MC_g_c_westeurope"
+AAD = {
+    "managed": True,
+    "enableAzureRBAC": True,
+    "adminGroupObjectIDs": ["11111111-2222-4333-8444-555555555555"],
+}
 PUBLIC = tuple(f"198.18.0.{n}" for n in range(5, 60))
 
 
@@ -115,6 +121,8 @@ class Life:
             cast(Any, _Mortal(self, api)),
             PUBLIC,
             tuple(range(20000, 20100)),
+            Authority("t", "https://127.0.0.1:8443", "CA"),
+            cast(Any, _Mortal(self, _Doors(links))) if host.kind == "linux" else None,
             _seed_nothing,
         )
         sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
@@ -290,6 +298,24 @@ class _Principals:
         return self._directory.check_secret(client_id, secret)
 
 
+class _Doors:
+    """They go with sorairo."""
+
+    def __init__(self, links: HollowLinks) -> None:
+        self._links = links
+        self._open: set[str] = set()
+
+    def is_open(self, namespace: str) -> bool:
+        return namespace in self._open
+
+    async def open(self, namespace: str) -> None:
+        self._links.socket(namespace).close()
+        self._open.add(namespace)
+
+    async def close(self, namespace: str) -> None:
+        self._open.discard(namespace)
+
+
 async def _never(*args: object, **kwargs: object) -> Any:
     await asyncio.Event().wait()
 
@@ -318,8 +344,8 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pki, "node", lambda ca, host: pair)
 
 
-def cluster(**pools: int) -> Document:
-    """The body of a cluster with these pools, the first of mode System."""
+def cluster(*, entra: bool = False, **pools: int) -> Document:
+    """The body of a cluster with these pools, the first of mode System; `entra`: its users are the directory's."""
     profiles = [
         {"name": name, "count": count, "vmSize": "Standard_D2s_v3", "mode": "User" if n else "System", "maxPods": 30}
         for n, (name, count) in enumerate(pools.items())
@@ -331,5 +357,6 @@ def cluster(**pools: int) -> Document:
             "dnsPrefix": "c",
             "agentPoolProfiles": profiles,
             "nodeResourceGroupProfile": {"restrictionLevel": "ReadOnly"},
+            **({"aadProfile": AAD} if entra else {}),
         },
     }

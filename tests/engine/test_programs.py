@@ -56,6 +56,7 @@ def test_kubernetes_says_how_to_call_it(built: Callable[[str], Path]) -> None:
         ("runc", "runc", "--version"),
         ("coredns", "coredns", "-version"),
         ("kwok", "kwok", "--version"),
+        ("kubelogin", "kubelogin", "--version"),
         ("metrics-server", "metrics-server", "--version"),
         ("registry", "registry", "--version"),
     ],

@@ -18,6 +18,7 @@ from sorairo.engine.types import Resource
 from sorairo.identity.authorization import ROLE_ASSIGNMENTS, Authorization
 from sorairo.identity.graph import changes
 from sorairo.identity.http import DEVICE_GRANT, create_app
+from sorairo.identity.tokens import MOST_GROUPS
 
 from .conftest import BASE, Installation
 
@@ -209,6 +210,22 @@ async def test_what_a_group_of_a_group_may_its_members_may(
     principal = installation.verifier.authenticate(f"Bearer {body['access_token']}")
     assert outer in principal.groups
     assert Authorization(installation.store).allows(principal, "Microsoft.Network/virtualNetworks/read", subscription)
+
+
+async def test_more_groups_than_a_token_holds_are_asked_for(
+    client: httpx.AsyncClient, installation: Installation, ann: dict[str, Any]
+) -> None:
+    def work(tx: Any) -> None:
+        for n in range(MOST_GROUPS + 1):
+            group = changes.create_group(tx, {"displayName": f"g{n}", "mailNickname": f"g{n}"}, "")["id"]
+            changes.add_reference(tx, "group", group, "members", {"@odata.id": f"x/{ann['id']}"})
+
+    await installation.store.transact(work)
+    principal = installation.verifier.authenticate(f"Bearer {(await with_password(client)).json()['access_token']}")
+    assert "groups" not in principal.claims
+    where = principal.claims["_claim_sources"][principal.claims["_claim_names"]["groups"]]["endpoint"]
+    assert where.endswith(f"/v1.0/users/{ann['id']}/getMemberObjects")
+    assert len(principal.groups) == MOST_GROUPS + 1
 
 
 async def test_a_disabled_user(client: httpx.AsyncClient, installation: Installation, ann: dict[str, Any]) -> None:

@@ -75,6 +75,16 @@ async def test_the_tenant_by_its_domain(installation: Installation, client: http
     assert answer.status_code == 200
 
 
+async def test_a_persons_scopes_beside_the_resource_mean_nothing(
+    installation: Installation, client: httpx.AsyncClient
+) -> None:
+    """As MSAL for Go asks, and with it kubelogin and Terraform."""
+    asked = form(installation, scope=f"{BASE}//.default openid offline_access profile")
+    answer = await client.post(f"/{installation.admin.tenantId}/oauth2/v2.0/token", data=asked)
+    principal = installation.verifier.authenticate(f"Bearer {answer.json()['access_token']}")
+    assert principal.claims["aud"] == f"{BASE}/"
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "error", "code"),
     [

@@ -13,6 +13,7 @@ from sorairo.drivers.kubernetes import KubernetesApi
 from sorairo.drivers.protocols import Leg, Machine
 from sorairo.engine.types import Document, Resource
 from sorairo.providers.microsoft_containerservice.composition import parts
+from sorairo.providers.microsoft_containerservice.entra import Authority
 from sorairo.providers.microsoft_containerservice.names import names
 from sorairo.providers.microsoft_containerservice.observe import Actual, Node
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
@@ -107,6 +108,13 @@ LINUX = [
          (VMSS, "API server", f"nodes < {VMSS}, API server")),
     Case("its add-ons are of an older sorairo", replace(STANDS, addons=False), ("add-ons",)),
     Case("its way into the network is gone", replace(STANDS, leg=False), ("control plane's way in",)),
+    Case("no token can be verified: the daemon, or its namespace, is another", replace(STANDS, shut_out=True),
+         ("control plane's way to the token service",)),
+    Case("its users are to be the directory's: the way to the keys is there before it starts",
+         replace(STANDS, shut_out=True, machine_right=False, admins=False),
+         ("control plane's way to the token service", "control plane < control plane's way to the token service",
+          "seed etcd < control plane", "administrators < control plane")),
+    Case("other groups are its administrators", replace(STANDS, admins=False), ("administrators",)),
     Case("a command that nobody waits for", replace(STANDS, commands=("m",)), ("remove command m",)),
     Case("stopped: nodes first, then the control plane", replace(STANDS, wrong=frozenset([SCALE_SET])),
          (VMSS, f"stop control plane < {VMSS}"), private={"stopped": True}),
@@ -139,7 +147,8 @@ HOLLOW = [
 
 
 def reconciler(kind: Any) -> ClusterReconciler:
-    on = Substrate(kind, HollowMachines(), HollowLinks(), cast(KubernetesApi, None), (), ())
+    authority = Authority("t", "https://127.0.0.1:8443", "CA")
+    on = Substrate(kind, HollowMachines(), HollowLinks(), cast(KubernetesApi, None), (), (), authority, None)
     return ClusterReconciler(on, cast(Principals, None), {})
 
 

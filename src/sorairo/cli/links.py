@@ -35,6 +35,13 @@ def programs() -> Path | None:
     return Path(spec.origin).parent / "bin"
 
 
+def kubelogin() -> Path | None:
+    """What kubectl calls to sign in to a cluster for the directory's users."""
+    spec = util.find_spec("sorairo_kubelogin")
+    found = Path(spec.origin).parent / "bin" / "kubelogin" if spec and spec.origin else None
+    return found if found and found.exists() else None
+
+
 def find_az(state: State) -> Path | None:
     """The machine's own `az`, else one that came with sorairo (`sorairo[az]`, or a cache of it)."""
     path = os.pathsep.join(p for p in os.environ.get("PATH", "").split(os.pathsep) if Path(p) != state.bin)
@@ -58,6 +65,8 @@ def write_links(state: State) -> None:
     around = programs()
     if around is not None and around.is_dir():
         wanted |= {engine / p.name: p for p in around.iterdir()}
+    if (signing_in := kubelogin()) is not None:
+        wanted[state.bin / "kubelogin"] = signing_in
     az = find_az(state)
     if az is not None:
         wanted[state.bin / "az"] = az

@@ -23,7 +23,7 @@ from sorairo.identity.clients import Clients, IdentityTrusts
 from sorairo.identity.directory import ServicePrincipal
 from sorairo.identity.errors import EntraError
 from sorairo.identity.form import read_form
-from sorairo.identity.people import DEVICE_LIFETIME, INTERVAL, People, resource_of
+from sorairo.identity.people import DEVICE_LIFETIME, INTERVAL, OIDC, People, resource_of
 from sorairo.identity.signin import SignIn
 from sorairo.identity.tokens import LIFETIME, Tokens
 
@@ -267,12 +267,14 @@ def _capabilities(base: str) -> dict[str, Any]:
 
 def _resource_of(scope: str) -> str:
     """The resource a client-credentials scope names: exactly `/.default` taken off, so that a resource written
-    with a closing slash (`…//.default`) keeps it. Raises EntraError."""
-    if not scope.strip() or len(scope.split()) != 1:
+    with a closing slash (`…//.default`) keeps it. MSAL for Go adds a person's scopes, which mean nothing here.
+    Raises EntraError."""
+    named = [s for s in scope.split() if s not in OIDC]
+    if len(named) != 1:
         raise errors.bad_scope(scope)
-    if not scope.endswith("/.default") or scope == "/.default":
+    if not named[0].endswith("/.default") or named[0] == "/.default":
         raise errors.scope_not_default(scope)
-    return scope.removesuffix("/.default")
+    return named[0].removesuffix("/.default")
 
 
 def _needed(form: Mapping[str, str], name: str) -> str:

@@ -32,7 +32,8 @@ INTERVAL = 5
 """Seconds between a device's questions."""
 _REFRESH = "refresh+jwt"
 """`typ` of refresh tokens: nothing else takes them, since access tokens are `JWT`."""
-_OIDC = frozenset({"openid", "profile", "email", "offline_access"})
+OIDC = frozenset({"openid", "profile", "email", "offline_access"})
+"""Scopes that name no resource."""
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ23456789"
 """Of user codes: no vowels, so no words; nothing that looks like something else."""
 MOST = 1000
@@ -133,7 +134,7 @@ class People:
         asked, now = scope.split(), int(self._clock())
         claims = self.claims(user, client_id, resource)
         answer: Document = {
-            "scope": " ".join(s for s in asked if s not in _OIDC) or f"{resource}/user_impersonation",
+            "scope": " ".join(s for s in asked if s not in OIDC) or f"{resource}/user_impersonation",
             "expires_in": LIFETIME - 1,
             "ext_expires_in": LIFETIME - 1,
             "access_token": self._tokens.sign(claims),
@@ -170,8 +171,7 @@ class People:
             "uti": base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode(),
             "ver": "1.0",
         }
-        groups = self._directory.groups_of(user["id"])
-        return {**claims, "groups": groups} if groups else claims
+        return {**claims, **self._tokens.groups(user["id"], "users")}
 
     def refresh(self, token: str, client_id: str) -> Document:
         """The user a refresh token stands for. Raises EntraError: 9002313 (none of ours), 700082 (too old), 50173
@@ -224,7 +224,7 @@ def resource_of(scope: str) -> str:
     Raises EntraError 70011 when they name several."""
     found = set()
     for one in scope.split():
-        if one in _OIDC:
+        if one in OIDC:
             continue
         if one.endswith("/.default"):
             found.add(one.removesuffix("/.default"))

@@ -19,6 +19,8 @@ from sorairo.identity.keys import SigningKeys
 
 LIFETIME = 3600
 """Seconds a token lives, as Entra's for applications."""
+MOST_GROUPS = 200
+"""That a token names."""
 SKEW = 300
 """Entra dates its tokens five minutes back, for clocks that lag."""
 
@@ -104,10 +106,19 @@ class Tokens:
         }
         if managed:
             claims["xms_mirid"] = principal.resource_id
-        groups = self.directory.groups_of(principal.object_id)
-        if groups:
-            claims["groups"] = groups
-        return claims
+        return {**claims, **self.groups(principal.object_id, "servicePrincipals")}
+
+    def groups(self, object_id: str, kind: str) -> dict[str, Any]:
+        """The claims that say what groups a user or service principal (`kind`, as Graph's paths have it) is in; of
+        more than fit in a token, only where to ask.
+
+        https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference#groups-overage-claim
+        """
+        found = self.directory.groups_of(object_id)
+        if len(found) <= MOST_GROUPS:
+            return {"groups": found} if found else {}
+        endpoint = f"{self.authority.base}/v1.0/{kind}/{object_id}/getMemberObjects"
+        return {"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": endpoint}}}
 
     def issue(self, principal: ServicePrincipal, audience: str, *, now: float | None = None) -> str:
         """A token for `audience`, taken at its word: callers ask `authority.knows` first."""

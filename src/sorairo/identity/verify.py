@@ -66,9 +66,10 @@ class Verifier:
             return seen[0]
         claims = self._verified(token)
         self._check(claims, now)
-        principal = Principal(
-            claims["oid"], claims["tid"], claims.get("appid", ""), tuple(claims.get("groups", ())), claims
-        )
+        groups = claims.get("groups", ())
+        if "groups" in claims.get("_claim_names", {}):  # More than fit in a token.
+            groups = self._directory.groups_of(claims["oid"])
+        principal = Principal(claims["oid"], claims["tid"], claims.get("appid", ""), tuple(groups), claims)
         self._seen[digest] = (principal, claims["exp"])
         if len(self._seen) > CACHED:
             self._seen.popitem(last=False)

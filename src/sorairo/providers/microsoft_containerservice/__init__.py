@@ -7,6 +7,7 @@ from sorairo.providers.microsoft_containerservice import machines, upgrades
 from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
 from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
+from sorairo.providers.microsoft_containerservice.credentials import Credentials
 from sorairo.providers.microsoft_containerservice.pki import prepare
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
 from sorairo.providers.microsoft_containerservice.run_command import Commands
@@ -25,6 +26,7 @@ def provider(
             ClusterAdmission(principals, sizes, capacity),
             ClusterReconciler(substrate, principals, sizes),
             Commands(substrate),
+            Credentials(substrate.authority),
         ),
         depends_on=("Microsoft.Network", "Microsoft.Compute", "Microsoft.ManagedIdentity", "Microsoft.Resources"),
         routes=(("GET", "locations/{location}/kubernetesVersions", list_versions), *upgrades.ROUTES, *machines.ROUTES),

@@ -12,7 +12,7 @@ from typing import Any
 
 from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.types import Admission, Document, Reader
-from sorairo.providers.microsoft_containerservice import agent_pools, names, unbuilt, versions
+from sorairo.providers.microsoft_containerservice import agent_pools, entra, names, unbuilt, versions
 from sorairo.providers.principals import Principals
 
 CLUSTER_NAME = re.compile(r"[a-zA-Z0-9]([-_a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
@@ -68,6 +68,7 @@ class ClusterAdmission:
             properties |= {key: properties.get(key) or old.properties[key] for key in UNCHANGEABLE}
         properties.setdefault("dnsPrefix", admission.id.name.lower())
         properties.setdefault("enableRBAC", True)
+        entra.admit(admission, self._principals.tenant_id)
         properties.setdefault("supportPlan", "KubernetesOfficial")
         properties["nodeResourceGroup"] = properties.get("nodeResourceGroup") or names.node_group_name(
             admission.id, body["location"]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Action, Admission, Document, Inline, Resource, ResourceType
-from sorairo.providers.microsoft_containerservice import credentials
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER, ClusterAdmission
+from sorairo.providers.microsoft_containerservice.credentials import Credentials
 from sorairo.providers.microsoft_containerservice.names import COMMAND_RESULTS, NODE_IMAGE, names, pools
 from sorairo.providers.microsoft_containerservice.observe import Actual
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
@@ -72,7 +72,7 @@ async def admit_pool_delete(admission: Admission) -> None:
 
 
 def cluster_types(
-    admit: ClusterAdmission, reconciler: ClusterReconciler, commands: Commands
+    admit: ClusterAdmission, reconciler: ClusterReconciler, commands: Commands, credentials: Credentials
 ) -> tuple[ResourceType[Actual], ResourceType[None]]:
     clusters = ResourceType(
         CLUSTER,

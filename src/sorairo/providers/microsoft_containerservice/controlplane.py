@@ -5,13 +5,15 @@ Flags: https://kubernetes.io/docs/reference/command-line-tools-reference/ and ht
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sorairo.drivers.protocols import File, Machine, Service
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Resource
-from sorairo.providers.microsoft_containerservice import kwok
+from sorairo.providers.microsoft_containerservice import entra, kwok
+from sorairo.providers.microsoft_containerservice.entra import Authority
 from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
 
 ETCD = "etcd.sock:0"
@@ -42,8 +44,17 @@ class Endpoint:
         return f"https://{self.address}:{self.port}" if self.port != 443 else f"https://{self.address}"
 
 
-def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: str | None) -> Machine:
-    """The control plane's machine. `namespace`: its own network namespace, or None on the host's loopback."""
+def machine(
+    cluster: Resource,
+    endpoint: Endpoint,
+    *,
+    version: str,
+    namespace: str | None,
+    authority: Authority,
+    root: Callable[[str], Path],
+) -> Machine:
+    """The control plane's machine. `namespace`: its own network namespace, or None on the host's loopback; `root`:
+    where a machine's files are; `authority`: whose tokens it takes, if it takes any."""
     id = host_name(cluster.id)
     pki: Mapping[str, str] = cluster.private["pki"]
     minor = ".".join(version.split(".")[:2])
@@ -63,6 +74,7 @@ def machine(cluster: Resource, endpoint: Endpoint, *, version: str, namespace: s
         )
     if endpoint.kwok_port:
         files[kwok.CONFIG] = File(kwok.config())
+    files |= entra.files(cluster, authority, root(id))
     env = kwok.KUBERNETES if endpoint.kwok_port else KUBERNETES
     return Machine(
         id=id,
@@ -128,7 +140,7 @@ def _apiserver(
             f"--service-account-jwks-uri=https://{cluster.private['fqdn']}/openid/v1/jwks",
             "--service-account-key-file=pki/sa.crt",
             "--service-account-signing-key-file=pki/sa.key",
-            "--authorization-mode=Node,RBAC",
+            *entra.flags(cluster),
             "--anonymous-auth=false",
             "--enable-admission-plugins=NodeRestriction",
             "--enable-bootstrap-token-auth",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -26,16 +27,28 @@ def kubeconfig(
     tls_server_name: str | None = None,
 ) -> str:
     """YAML, everything inline. `ca`, `cert` and `key` are PEM texts."""
-    where: dict[str, Any] = {"server": server, "certificate-authority-data": _b64(ca)}
-    if tls_server_name:
-        where["tls-server-name"] = tls_server_name
-    document = {
+    more = {"tls-server-name": tls_server_name} if tls_server_name else {}
+    return text(document(server, ca, user, certificate(cert, key), cluster, **more))
+
+
+def certificate(cert: str, key: str) -> dict[str, str]:
+    """What a user proves themselves with: PEM texts."""
+    return {"client-certificate-data": _b64(cert), "client-key-data": _b64(key)}
+
+
+def document(server: str, ca: str, user: str, proof: Mapping[str, Any], cluster: str = "cluster", **more: str) -> Any:
+    """One cluster, and one user who proves themselves with `proof` (`{"token": …}`, `{"exec": …}`, …)."""
+    where = {"server": server, "certificate-authority-data": _b64(ca), **more}
+    return {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": cluster, "cluster": where}],
-        "users": [{"name": user, "user": {"client-certificate-data": _b64(cert), "client-key-data": _b64(key)}}],
+        "users": [{"name": user, "user": dict(proof)}],
         "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": user}}],
         "current-context": cluster,
         "preferences": {},
     }
-    return str(yaml.dump(document, Dumper=_DUMPER, sort_keys=False))
+
+
+def text(document: Mapping[str, Any]) -> str:
+    return str(yaml.dump(dict(document), Dumper=_DUMPER, sort_keys=False))

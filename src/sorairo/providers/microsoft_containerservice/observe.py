@@ -15,6 +15,7 @@ from sorairo.providers.microsoft_containerservice import (
     cloud,
     composition,
     controlplane,
+    entra,
     node_settings,
     pki,
 )
@@ -59,6 +60,8 @@ class Actual:
     addressed: bool = False
     """It has its address."""
     leg_wanted: Leg | None = None
+    shut_out: bool = False
+    """It should reach the token service, and does not."""
     machine: bool = False
     """There is a control plane machine of some kind."""
     machine_running: bool = False
@@ -71,6 +74,8 @@ class Actual:
     api_ready: bool = False
     default_account: bool = False
     addons: bool = False
+    admins: bool = True
+    """Administrators' groups are bound as they should be, or nobody can see."""
     nodes: tuple[Node, ...] = ()
     """That there should be: one for each scale set instance."""
     unregistered: tuple[Node, ...] = ()
@@ -130,6 +135,8 @@ class Observer:
             endpoint,
             version=cluster.properties["currentKubernetesVersion"],
             namespace=self._on.namespace(cluster),
+            authority=self._on.authority,
+            root=self._on.machines.root,
         )
         wanted_leg = self._on.leg(cluster, endpoint, it.network)
         parts = await self._parts(ctx, cluster, endpoint)
@@ -158,6 +165,7 @@ class Observer:
             leg=wanted_leg is None or legs.get(wanted_leg.id) == wanted_leg,
             addressed=wanted_leg is None or _address(legs.get(wanted_leg.id)) == wanted_leg.public_address,
             leg_wanted=wanted_leg,
+            shut_out=self._on.shut_out(cluster),
             machine=state is not None,
             machine_running=running,
             machine_right=running and state is not None and state.digest == digest(wanted_machine),
@@ -222,6 +230,7 @@ class Observer:
             account = await api.get(at, "/api/v1/namespaces/default/serviceaccounts/default")
             path, revision = addons.marker()
             marker = await api.get(at, path)
+            bound = await api.get(at, entra.ADMINS_PATH) if "aadProfile" in cluster.properties else None
         except NotReady:
             return {}
         objects = {n["metadata"]["name"]: n for n in listed["items"]}
@@ -230,6 +239,7 @@ class Observer:
             "api_ready": True,
             "default_account": account is not None,
             "addons": marker is not None and marker.get("data", {}).get("revision") == revision,
+            "admins": entra.bound_rightly(cluster, bound),
             "unregistered": tuple(n for n in nodes if n.name not in objects),
             "unready": tuple(n for n in sorted(expected) if not node_ready(objects.get(n, {}))),
             "stray": tuple(n for n in objects if n not in expected),

@@ -17,6 +17,7 @@ from sorairo.providers.microsoft_containerservice import (
     addons,
     controlplane,
     drain,
+    entra,
     hollow_nodes,
     node_settings,
     pki,
@@ -73,10 +74,13 @@ class ClusterReconciler:
         if not actual.leg:
             way = needs("network", "control plane address")
             add(Step("control plane's way in", self.leg, (actual.leg_wanted,), way))
+        if actual.shut_out:
+            add(Step("control plane's way to the token service", self.door, (), needs("control plane address")))
         if not actual.machine_right:
             assert actual.machine_wanted
             machine = partial(self.machine, actual.machine_wanted)
-            add(Step("control plane", machine, (actual.machine_wanted.id,), needs("control plane address")))
+            way = needs("control plane address", "control plane's way to the token service")
+            add(Step("control plane", machine, (actual.machine_wanted.id,), way))
         if actual.unseeded or not actual.machine_right:
             add(Step("seed etcd", self.seed, (), needs("control plane")))
         if not actual.api_ready or actual.held:
@@ -94,6 +98,8 @@ class ClusterReconciler:
             add(Step("node labels and taints", self.node_settings, (), needs("API server", "nodes")))
         if not actual.addons:
             add(Step("add-ons", self.addons, (), needs("API server", "nodes", "default service account")))
+        if not actual.admins or (entra.admins(resource) and not actual.api_ready):
+            add(Step("administrators", self.admins, (), needs("control plane", "API server")))
         return plan
 
     def _plan_parts(self, resource: Resource, actual: Actual) -> list[Step]:
@@ -200,6 +206,10 @@ class ClusterReconciler:
     async def leg(self, ctx: Context, resource: Resource, leg: Any) -> None:
         await self._on.links.ensure_leg(leg)
 
+    async def door(self, ctx: Context, resource: Resource) -> None:
+        assert self._on.doors
+        await self._on.doors.open(host_name(resource.id))
+
     async def machine(self, wanted: Machine, ctx: Context, resource: Resource, id: str) -> None:
         await self._on.machines.ensure_machine(wanted)
 
@@ -296,6 +306,19 @@ class ClusterReconciler:
         for path, obj in addons.manifests(resource, hollow=self._on.hollow):
             await self._on.api.apply(access(resource, endpoint), path, obj)
 
+    async def admins(self, ctx: Context, resource: Resource) -> None:
+        """The groups that `aadProfile` names administer the cluster, whatever Azure's roles say."""
+        endpoint = endpoint_of(resource)
+        assert endpoint
+        at, binding = access(resource, endpoint), entra.admins(resource)
+        try:
+            if binding is None:
+                await self._on.api.delete(at, entra.ADMINS_PATH)
+            else:
+                await self._on.api.apply(at, entra.ADMINS_PATH, binding)
+        except NotReady as e:  # It has just been started with other flags.
+            raise Retry(0.2, str(e)) from e
+
     async def remove_machine(self, ctx: Context, resource: Resource) -> None:
         endpoint = endpoint_of(resource)
         if endpoint and "pki" in resource.private:
@@ -306,6 +329,8 @@ class ClusterReconciler:
         await self._on.machines.remove_machine(id)
 
     async def remove_leg(self, ctx: Context, resource: Resource) -> None:
+        if self._on.doors:
+            await self._on.doors.close(host_name(resource.id))
         await self._on.links.remove_leg(host_name(resource.id))
 
     async def delete_group(self, ctx: Context, resource: Resource) -> None:

@@ -26,8 +26,8 @@ from sorairo.drivers.protocols import DriverError, Machine
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Call, Document, Resource
-from sorairo.providers.microsoft_containerservice import pki
-from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
+from sorairo.providers.microsoft_containerservice import entra, pki
+from sorairo.providers.microsoft_containerservice.kubeconfig import document, kubeconfig, text
 from sorairo.providers.microsoft_containerservice.names import COMMAND_RESULTS
 from sorairo.providers.microsoft_containerservice.observe import endpoint_of
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
@@ -81,7 +81,7 @@ class Commands:
     async def run(self, call: Call) -> Document:
         """The `RunCommandResult`. A command that fails has run, too; raises ArmError for what cannot be run at all."""
         cluster = call.resource
-        access = _kubeconfig(cluster, call.principal)
+        access = _kubeconfig(cluster, call.principal, str(call.body.get("clusterToken") or ""))
         archive = _archive(access, str(call.body.get("command") or ""), str(call.body.get("context") or ""))
         machine = self._machine(cluster, call.operation)
         minor = ".".join(cluster.properties["currentKubernetesVersion"].split(".")[:2])
@@ -123,8 +123,9 @@ class Commands:
         )
 
 
-def _kubeconfig(cluster: Resource, principal: str) -> str:
-    """A cluster administrator's, for an hour, under a name that the audit log can tell."""
+def _kubeconfig(cluster: Resource, principal: str, token: str) -> str:
+    """A cluster administrator's, for an hour, under a name that the audit log can tell; where users are the
+    directory's, the caller's own, with the `clusterToken` that they send along."""
     if cluster.private.get("stopped"):
         raise ArmError(
             "OperationNotAllowed",
@@ -141,6 +142,15 @@ def _kubeconfig(cluster: Resource, principal: str) -> str:
     endpoint, files = endpoint_of(cluster), cluster.private.get("pki")
     if endpoint is None or not files:
         raise ArmError("OperationNotAllowed", f"Managed cluster {cluster.rid.name} is being created.", status=409)
+    if entra.profile(cluster) is not None:
+        if not token or len(token.split()) != 1:
+            raise ArmError(
+                "BadRequest",
+                "The cluster has Microsoft Entra integration: clusterToken is required, a token of the caller's for "
+                f"the AKS AAD server application {entra.SERVER_APP}.",
+                target="clusterToken",
+            )
+        return text(document(endpoint.url, files["ca.crt"], "command", {"token": token}))
     pair = pki.issue(
         pki.Pair(files["ca.crt"], files["ca.key"]), f"aks-command:{principal}", groups=pki.ADMINS, lasting=ACCESS_LASTS
     )

@@ -6,17 +6,32 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from sorairo.drivers import etcd
 from sorairo.drivers.kubernetes import Access, KubernetesApi
 from sorairo.drivers.protocols import Leg, Links, Machines
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Resource
+from sorairo.providers.microsoft_containerservice import entra
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
+from sorairo.providers.microsoft_containerservice.entra import Authority
 
 PUBLIC_POOL = "public addresses"
 PORT_POOL = "loopback ports"
+
+
+class Doors(Protocol):
+    """Ways from control planes' network namespaces to the daemon: the token service's keys, and what Azure's roles say.
+
+    They go with the daemon, and are opened again by the next."""
+
+    def is_open(self, namespace: str) -> bool: ...
+    async def open(self, namespace: str) -> None:
+        """Raises DriverError when there is no such namespace."""
+        ...
+
+    async def close(self, namespace: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,10 @@ class Substrate:
     public_addresses: tuple[str, ...]
     ports: tuple[int, ...]
     """Loopback ports that hollow control planes may take."""
+    authority: Authority
+    """Whose users clusters may be for."""
+    doors: Doors | None
+    """None: control planes are where the daemon is, and need none."""
     seed_etcd: Callable[[Path, Mapping[str, Any]], Awaitable[None]] = etcd.seed
     commands: set[str] = field(default_factory=set)
     """Ids of machines that run a command now (`az aks command invoke`); one that is not here was left behind."""
@@ -50,6 +69,11 @@ class Substrate:
 
     def namespace(self, cluster: Resource) -> str | None:
         return None if self.hollow else host_name(cluster.id)
+
+    def shut_out(self, cluster: Resource) -> bool:
+        """A control plane that should reach the daemon, and does not."""
+        wanted = self.doors is not None and entra.profile(cluster) is not None
+        return wanted and not self.doors.is_open(host_name(cluster.id))  # type: ignore[union-attr]
 
     def leg(self, cluster: Resource, endpoint: Endpoint, network: str) -> Leg | None:
         """The control plane's way to the public range and into the cluster's virtual network (its resource id)."""

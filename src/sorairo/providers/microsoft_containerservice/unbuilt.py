@@ -11,10 +11,10 @@ from sorairo.engine.errors import not_implemented
 from sorairo.engine.types import Document
 
 CLUSTER = (
-    "aadProfile.managed", "aadProfile.serverAppID", "addonProfiles.*.enabled", "aiToolchainOperatorProfile.enabled",
+    "addonProfiles.*.enabled", "aiToolchainOperatorProfile.enabled",
     "apiServerAccessProfile.authorizedIPRanges", "apiServerAccessProfile.enablePrivateCluster",
     "apiServerAccessProfile.enableVnetIntegration", "autoUpgradeProfile.upgradeChannel", "azureMonitorProfile",
-    "disableLocalAccounts", "diskEncryptionSetID", "enableFIPS", "httpProxyConfig", "ingressProfile",
+    "diskEncryptionSetID", "enableFIPS", "httpProxyConfig", "ingressProfile",
     "metricsProfile.costAnalysis.enabled", "networkProfile.loadBalancerProfile.outboundIPPrefixes",
     "networkProfile.loadBalancerProfile.outboundIPs", "podIdentityProfile.enabled", "privateLinkResources",
     "securityProfile.azureKeyVaultKms.enabled", "securityProfile.customCATrustCertificates",
