@@ -36,6 +36,7 @@ ROOTS = {
     "publicIPAddresses": ("network", "PublicIPAddress"),
     "networkSecurityGroups": ("network", "NetworkSecurityGroup"),
     "securityRules": ("network", "SecurityRule"),
+    "applicationSecurityGroups": ("network", "ApplicationSecurityGroup"),
     "networkInterfaces": ("network", "NetworkInterface"),
     "loadBalancers": ("network", "LoadBalancer"),
     "backendAddressPools": ("network", "BackendAddressPool"),

@@ -267,3 +267,30 @@ async def test_a_thousand_rules_cost_little(firewalls: Firewalls, wire: Wire) ->
     )
     await firewalls.ensure_firewall(replace(FW, rules=(*rules, NOTHING_IN)))
     assert not wire.reaches("nodea", B.address, 81)
+
+
+@real
+async def test_a_nic_that_is_to_be_guarded_is_closed_until_it_is(
+    links: Links, firewalls: Firewalls, wire: Wire
+) -> None:
+    await links.ensure_nic(replace(B, guarded=True))
+    assert not wire.reaches("nodea", B.address, 80)
+    assert not wire.reaches("nodeb", A.address, 80)
+    await firewalls.ensure_firewall(FW)
+    assert wire.reaches("nodea", B.address, 80)
+    assert not wire.reaches("nodea", B.address, 81)
+    await firewalls.ensure_firewall(replace(FW, nics=()))
+    assert not wire.reaches("nodea", B.address, 80)
+    await links.ensure_nic(B)
+    assert wire.reaches("nodea", B.address, 81)
+
+
+@real
+async def test_probes_are_judged(links: Links, firewalls: Firewalls, wire: Wire) -> None:
+    """As Azure's, which come from the same address."""
+    from_probes = FirewallRule(200, "inbound", True, sources=("168.63.129.16",))
+    await firewalls.ensure_firewall(FW)
+    assert not wire.reaches("net1", B.address, 81, source="168.63.129.16")
+    await firewalls.ensure_firewall(replace(FW, rules=(HTTP, from_probes, NOTHING_IN)))
+    assert wire.reaches("net1", B.address, 81, source="168.63.129.16")
+    assert not wire.reaches("nodea", B.address, 81)

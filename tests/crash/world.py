@@ -57,7 +57,7 @@ AAD = {
     "enableAzureRBAC": True,
     "adminGroupObjectIDs": ["11111111-2222-4333-8444-555555555555"],
 }
-PUBLIC = tuple(f"198.18.0.{n}" for n in range(5, 60))
+PUBLIC = tuple(f"198.18.0.{n}" for n in range(16, 71))
 
 
 @dataclass

@@ -18,6 +18,8 @@ from sorairo.providers.microsoft_network.balancing import Member, Surroundings
 from sorairo.providers.microsoft_network.load_balancer_admission import admit
 from sorairo.providers.microsoft_network.load_balancers import Actual, LoadBalancerReconciler, _render
 
+from .readers import Documents
+
 GROUP = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network"
 LB, VNET, NIC = f"{GROUP}/loadBalancers/lb", f"{GROUP}/virtualNetworks/v", f"{GROUP}/networkInterfaces/n"
 PIP = f"{GROUP}/publicIPAddresses/ip"
@@ -299,28 +301,12 @@ def test_parts_show_who_uses_them() -> None:
 # --- what is refused -------------------------------------------------------------------------------------
 
 
-class Store:
-    """A Reader of a few documents."""
-
-    def __init__(self, *resources: Resource) -> None:
-        self._all = {r.key: r for r in resources}
-
-    async def get(self, resource_id: str) -> Resource | None:
-        return self._all.get(resource_id.lower())
-
-    async def naming(self, id: str, *, type: str | None = None) -> list[Resource]:
-        return [r for r in self._all.values() if id.lower() in str(r.body).lower()]
-
-    async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]:
-        return list(self._all.values())
-
-
 def public_ip(sku: str = "Standard") -> Resource:
     return Resource(PIP, {"sku": {"name": sku}, "properties": {}})
 
 
 async def admitted(resource: Resource, *there: Resource) -> dict[str, Any]:
-    admission = Admission(parse_id(LB), resource.body, None, "p", Store(*there))
+    admission = Admission(parse_id(LB), resource.body, None, "p", Documents(*there))
     await admit(admission)
     return admission.body["properties"]  # type: ignore[no-any-return]
 

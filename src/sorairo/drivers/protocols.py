@@ -201,6 +201,8 @@ class Nic:
     secondary: tuple[str, ...] = ()
     """Addresses routed to this NIC but not configured on it (pods'). CIDR or single addresses."""
     mac: str | None = None
+    guarded: bool = False
+    """A firewall is going to guard it (as itself, not by its subnet): while none does, no new connection passes."""
 
 
 @dataclass(frozen=True, slots=True)

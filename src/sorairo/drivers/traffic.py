@@ -53,7 +53,7 @@ class Firewall:
 
     A NIC is guarded by at most one firewall as itself and one by its subnet; a connection must pass both, at either
     end. What NICs and subnets do not have yet may be named already. Between pods of one NIC nothing is judged, nor
-    what a leg (a control plane) asks of the network.
+    what a leg (a control plane) asks of the network; but probes are, as coming from 168.63.129.16.
     """
 
     id: str

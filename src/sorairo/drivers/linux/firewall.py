@@ -16,6 +16,9 @@ from sorairo.drivers.linux.world import World
 from sorairo.drivers.traffic import Firewall, FirewallRule
 
 MAPS = ("nic_out", "subnet_out", "subnet_in", "nic_in")
+CLOSED = "closed"
+"""Chain of NICs whose firewall has not come yet."""
+JUDGE_OWN = ("oifname vmap @subnet_in", "oifname vmap @nic_in")
 JUDGE = ("iifname vmap @nic_out", "iifname vmap @subnet_out", "oifname vmap @subnet_in", "oifname vmap @nic_in")
 _UNSHOWN = re.compile(r"[^A-Za-z0-9_. -]")
 
@@ -61,6 +64,9 @@ def _bindings(world: World) -> Piece:
         address = ipaddress.IPv4Address(record.spec.address)
         by_subnet = next((each for prefix, each in subnets if address in prefix), None)
         guards: dict[str, Firewall | None] = {"nic": by_nic.get(nic_id), "subnet": by_subnet}
+        if record.spec.guarded and nic_id not in by_nic:
+            for way in ("in", "out"):
+                elements[f"nic_{way}"].append(f'"{nic_link(nic_id)}" : jump {CLOSED}')
         for level, guard in guards.items():
             if guard is not None:
                 for way, name in zip(("in", "out"), names(guard), strict=True):

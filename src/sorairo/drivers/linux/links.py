@@ -142,7 +142,7 @@ class LinuxLinks:
             slot = before.slot if before else self._nic_slot(self.ground.world(spec.network))
             self._nics.put(spec.id, NicRecord(spec, slot))
             world = self.ground.world(spec.network)
-            if world.firewalls:  # before the link: never open, not even for a moment
+            if world.firewalls or spec.guarded:  # before the link: never open, not even for a moment
                 self.ground.apply_rules(world)
             self._create(spec.namespace, fabric.MACHINE_SYSCTLS)
             link = fabric.nic_link(spec.id)
@@ -183,7 +183,7 @@ class LinuxLinks:
             self._ns.delete(record.spec.namespace)
             if self._networks.get(record.spec.network) and self._ns.exists(record.spec.network):
                 world = self.ground.world(record.spec.network)
-                if world.firewalls or world.balancers:
+                if world.firewalls or world.balancers or record.spec.guarded:
                     left = {i: each for i, each in world.nics.items() if i != nic_id}
                     self.ground.apply_rules(replace(world, nics=left))
                     self.ground.apply_marks(replace(world, nics=left))

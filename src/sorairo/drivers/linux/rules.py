@@ -5,6 +5,7 @@ A network's table, in the order its packets meet it:
     steer    prerouting, mangle     balanced connections that keep their destination get their machine's mark
     target   prerouting, dstnat     other balanced connections, and public addresses, get their new destination
     forward  forward, filter        what may pass: first the fabric's own rules, then firewalls
+    own      output, filter         what the network itself asks of machines (probes) meets their firewalls too
     source   postrouting, srcnat    what leaves through the edge gets its public source
 """
 
@@ -59,6 +60,7 @@ def base(world: World) -> Piece:
             hook="type nat hook prerouting priority dstnat; policy accept;",
         )
         + chain("host", *(f"{protocol} dport {port} return" for protocol, port in world.published), "drop")
+        + chain(firewall.CLOSED, "counter drop")
         + chain(
             "forward",
             'meta mark != 0 fib daddr . mark . iif oif exists drop comment "bounce"',
@@ -75,6 +77,12 @@ def base(world: World) -> Piece:
             f'{unbalanced} fib daddr . iif oif exists drop comment "bounce"',
             *firewall.JUDGE,
             hook="type filter hook forward priority filter; policy accept;",
+        )
+        + chain(
+            "own",
+            "ct state established,related accept",
+            *firewall.JUDGE_OWN,
+            hook="type filter hook output priority filter; policy accept;",
         )
         + chain(
             "source",

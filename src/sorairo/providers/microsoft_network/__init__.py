@@ -14,7 +14,8 @@ from sorairo.providers.microsoft_network.public_dns import dns_zones
 from sorairo.providers.microsoft_network.public_ip_addresses import public_ip_addresses
 from sorairo.providers.microsoft_network.record_sets import ROUTES as DNS_ROUTES
 from sorairo.providers.microsoft_network.record_sets import record_set_types
-from sorairo.providers.microsoft_network.security_groups import SECURITY_GROUPS, SECURITY_RULES
+from sorairo.providers.microsoft_network.security_groups import SecurityGroupReconciler, security_group_types
+from sorairo.providers.microsoft_network.spaces import Spaces
 from sorairo.providers.microsoft_network.virtual_networks import SUBNETS, VirtualNetworkReconciler, virtual_networks
 
 
@@ -28,6 +29,7 @@ def provider(
 ) -> Provider:
     """`public_addresses`: what public IPs are taken from, in order. `names` None: DNS is documents, and nobody answers.
     `blocks`: see NicReconciler."""
+    spaces = Spaces(public_addresses)
     return Provider(
         "Microsoft.Network",
         (
@@ -35,8 +37,7 @@ def provider(
             SUBNETS,
             *network_interface_types(NicReconciler(links, blocks=blocks)),
             public_ip_addresses(public_addresses, names),
-            SECURITY_GROUPS,
-            SECURITY_RULES,
+            *security_group_types(SecurityGroupReconciler(traffic.firewalls, spaces)),
             ROUTE_TABLES,
             ROUTES,
             *load_balancer_types(LoadBalancerReconciler(traffic)),

@@ -12,6 +12,7 @@ from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.types import Admission, Document, Reader
 from sorairo.providers.microsoft_network.addresses import number, parse_prefix, usable
 from sorairo.providers.microsoft_network.network_interfaces import find_subnet
+from sorairo.providers.microsoft_network.references import missing
 from sorairo.providers.microsoft_network.virtual_networks import subnet_prefix
 
 PARTS = ("frontendIPConfigurations", "backendAddressPools", "loadBalancingRules", "probes", "inboundNatRules",
@@ -152,15 +153,6 @@ def _references(id: str, properties: Document) -> None:
                 for each in value if isinstance(value, list) else [value] if value else []:
                     if str(each.get("id", "")).lower() not in there:
                         raise missing(str(each.get("id", "")), f"{id}/{part}/{item['name']}")
-
-
-def missing(id: str, by: str) -> ArmError:
-    return ArmError(
-        "InvalidResourceReference",
-        f"Resource {id} referenced by resource {by} was not found. Please make sure that the referenced resource "
-        "exists, and that both resources are in the same region.",
-        target=id,
-    )
 
 
 def _ports(id: str, properties: Document) -> None:

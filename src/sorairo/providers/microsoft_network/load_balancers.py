@@ -21,9 +21,8 @@ from sorairo.providers.microsoft_network.load_balancer_admission import PARTS, a
 from sorairo.providers.microsoft_network.network_interfaces import find_subnet
 from sorairo.providers.microsoft_network.public_ip_addresses import address_of
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
-from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, subnet_prefix
+from sorairo.providers.microsoft_network.virtual_networks import LOAD_BALANCER, NIC_TYPES, subnet_prefix
 
-LOAD_BALANCER = "Microsoft.Network/loadBalancers"
 SHOWN = "backendIPConfigurations"
 """Where status keeps who is in which pool, until it is shown there."""
 

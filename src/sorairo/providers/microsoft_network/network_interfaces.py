@@ -15,6 +15,7 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Admission, Context, Document, Reader, Resource, ResourceType, Step
 from sorairo.providers.microsoft_network.addresses import address, gateway, number, parse_prefix, usable, usable_count
+from sorairo.providers.microsoft_network.references import check_there, missing
 from sorairo.providers.microsoft_network.resolver import machine_of, servers, suffix
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, check_dns_servers, subnet_prefix
@@ -27,12 +28,7 @@ async def find_subnet(reader: Reader, subnet_id: str, target: str) -> Document:
     for subnet in network.properties.get("subnets", []) if network else []:
         if subnet["name"].lower() == rid.name.lower():
             return subnet  # type: ignore[no-any-return]
-    raise ArmError(
-        "InvalidResourceReference",
-        f"Resource {subnet_id} referenced by resource {target} was not found. Please make sure that the referenced "
-        "resource exists, and that both resources are in the same region.",
-        target=subnet_id,
-    )
+    raise missing(subnet_id, target)
 
 
 def configurations(nic: Resource) -> list[Document]:
@@ -84,6 +80,9 @@ async def admit(admission: Admission) -> None:
                 )
         else:
             inner.pop("privateIPAddress", None)
+    if group := (properties.get("networkSecurityGroup") or {}).get("id"):
+        properties["networkSecurityGroup"] = {"id": group}
+        await check_there(admission.reader, group, admission.id.text)
     dns = properties.setdefault("dnsSettings", {})
     dns.setdefault("dnsServers", [])
     check_dns_servers(dns["dnsServers"])
@@ -136,6 +135,7 @@ class NicReconciler:
             prefix_length=network.prefixlen,
             secondary=addresses[1:],
             mac=mac_address(resource.id),
+            guarded=bool(resource.properties.get("networkSecurityGroup")),
         )
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:

@@ -15,10 +15,14 @@ from sorairo.engine.ids import host_name
 from sorairo.engine.types import Admission, Context, Document, Inline, Reader, Resource, ResourceType, Step
 from sorairo.providers.microsoft_network.addresses import number, parse_prefix
 from sorairo.providers.microsoft_network.record_sets import PRIVATE, RECORD_TYPES
+from sorairo.providers.microsoft_network.references import check_there
 from sorairo.providers.microsoft_network.resolver import LINK, linked_to, network_of, view
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 
 PUBLIC_POOL = "public addresses"
+VIRTUAL_NETWORK = "Microsoft.Network/virtualNetworks"
+NAMED_BY_SUBNETS = ("networkSecurityGroup", "routeTable", "natGateway")
+LOAD_BALANCER = "Microsoft.Network/loadBalancers"
 NIC_TYPES = (
     "Microsoft.Network/networkInterfaces",
     "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces",
@@ -30,17 +34,15 @@ def subnet_prefix(subnet: Document) -> str:
     return str(properties.get("addressPrefix") or (properties.get("addressPrefixes") or [""])[0])
 
 
-async def nics_in(reader: Reader, scope: str) -> list[tuple[str, str]]:
-    """(subnet id, NIC id) of every NIC in a virtual network or subnet (its id, any case)."""
+async def users_in(reader: Reader, scope: str, *types: str) -> list[tuple[str, str]]:
+    """(subnet id, user's id) of every NIC and load balancer in a virtual network or subnet (its id, any case)."""
     found = []
     below = scope.lower().rstrip("/") + "/"
-    for type in NIC_TYPES:
-        for nic in await reader.list(type=type):
-            for ip in nic.properties.get("ipConfigurations", []):
-                subnet = str(ip.get("properties", {}).get("subnet", {}).get("id", ""))
-                if (subnet.lower() + "/").startswith(below):
-                    found.append((subnet, nic.id))
-                    break
+    for type in types or (*NIC_TYPES, LOAD_BALANCER):
+        for user in await reader.naming(scope, type=type):
+            parts = user.properties.get("ipConfigurations") or user.properties.get("frontendIPConfigurations") or []
+            subnets = (str(part.get("properties", {}).get("subnet", {}).get("id", "")) for part in parts)
+            found += [(subnet, user.id) for subnet in subnets if (subnet.lower() + "/").startswith(below)][:1]
     return found
 
 
@@ -63,6 +65,7 @@ async def admit(admission: Admission) -> None:
                     "AddressSpacesOverlap", f"Address prefixes {space} and {other} of '{admission.id.name}' overlap."
                 )
     subnets = properties.setdefault("subnets", [])
+    known: set[str] = set()
     seen: list[tuple[str, object]] = []
     for subnet in subnets:
         name = subnet.get("name")
@@ -99,6 +102,11 @@ async def admit(admission: Admission) -> None:
                 if k not in ("provisioningState", "ipConfigurations")
             },
         }
+        for key in NAMED_BY_SUBNETS:
+            id = str((subnet["properties"].get(key) or {}).get("id", ""))
+            if id and id not in known:
+                await check_there(admission.reader, id, f"{admission.id.text}/subnets/{name}")
+                known.add(id)
     properties.setdefault("enableDdosProtection", False)
     check_dns_servers((properties.get("dhcpOptions") or {}).get("dnsServers"))
     if admission.existing:
@@ -117,7 +125,7 @@ async def _keep_used(admission: Admission, wanted: dict[str, str]) -> None:
         name = str(subnet["name"])
         if wanted.get(name.lower()) == subnet_prefix(subnet):
             continue
-        users = await nics_in(admission.reader, f"{admission.id.text}/subnets/{name}")
+        users = await users_in(admission.reader, f"{admission.id.text}/subnets/{name}")
         if users:
             raise in_use(name, users[0][1])
 
@@ -132,13 +140,13 @@ def in_use(subnet: str, nic: str) -> ArmError:
 
 
 async def admit_delete(admission: Admission) -> None:
-    users = await nics_in(admission.reader, admission.id.text)
+    users = await users_in(admission.reader, admission.id.text)
     if users:
         raise in_use(users[0][0].rsplit("/", 1)[-1], users[0][1])
 
 
 async def admit_subnet_delete(admission: Admission) -> None:
-    users = await nics_in(admission.reader, admission.id.text)
+    users = await users_in(admission.reader, admission.id.text)
     if users:
         raise in_use(admission.id.name, users[0][1])
 
@@ -174,7 +182,7 @@ class VirtualNetworkReconciler:
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         state = await self._links.observe_links()
         claimed = resource.private.get("claims", {}).get(PUBLIC_POOL, [None])
-        users = await nics_in(ctx, resource.id) if resource.deleting else []
+        users = await users_in(ctx, resource.id, *NIC_TYPES) if resource.deleting else []
         id = host_name(resource.id)
         legs = tuple(leg.owner for leg in state.legs.values() if leg.network == id)
         told, to_tell = await self._views(ctx, resource)
@@ -291,7 +299,7 @@ _WATCHES = {
 
 def virtual_networks(reconciler: VirtualNetworkReconciler) -> ResourceType[Actual]:
     return ResourceType(
-        "Microsoft.Network/virtualNetworks",
+        VIRTUAL_NETWORK,
         API_VERSIONS,
         reconciler=reconciler,
         admit=admit,

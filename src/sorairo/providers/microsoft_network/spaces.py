@@ -1,0 +1,19 @@
+"""What "the virtual network" is to one: its own prefixes and those it is joined to."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from sorairo.engine.types import Reader, Resource
+from sorairo.providers.microsoft_network.service_tags import OURS, Space
+
+
+class Spaces:
+    def __init__(self, public_addresses: tuple[str, ...]) -> None:
+        """`public_addresses`: those to be had, which follow on the fabric's own."""
+        first = ipaddress.IPv4Address(public_addresses[0])
+        self._services = str(ipaddress.IPv4Network((int(first) - OURS, 28)))
+
+    async def of(self, reader: Reader, network: Resource) -> Space:
+        """https://learn.microsoft.com/azure/virtual-network/service-tags-overview#available-service-tags"""
+        return Space(tuple(network.properties["addressSpace"]["addressPrefixes"]), self._services)
