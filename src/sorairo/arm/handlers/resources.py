@@ -148,8 +148,9 @@ async def collection(x: Exchange) -> Answer:
 
 def extra(method: str, function: Callable[..., Awaitable[Any]]) -> Callable[[Exchange], Awaitable[Answer]]:
     """A provider's own route. It is called with the path's parameters and `scope`, `query`, `body`, `principal`,
-    `reader`, `show` (a resource id → its document), `correlation_id` as keywords, and returns the body of a 200 (None:
-    204; an AsyncIterator[bytes]: text that is sent as it comes)."""
+    `reader`, `show` (a resource id → its document), `may` (whether the caller may do an RBAC action at a scope),
+    `correlation_id` as keywords, and returns the body of a 200 (None: 204; an AsyncIterator[bytes]: text that is sent
+    as it comes)."""
 
     async def handler(x: Exchange) -> Answer:
         body = await function(
@@ -160,6 +161,7 @@ def extra(method: str, function: Callable[..., Awaitable[Any]]) -> Callable[[Exc
             principal=x.caller,
             reader=AsyncReader(x.control.store),
             show=lambda id: x.control.show(parse_id(id)),
+            may=x.may,
             correlation_id=x.correlation_id,
         )
         if isinstance(body, AsyncIterator):

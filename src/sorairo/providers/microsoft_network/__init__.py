@@ -7,8 +7,10 @@ from sorairo.drivers.protocols import Links
 from sorairo.drivers.traffic import Traffic
 from sorairo.engine.types import Provider
 from sorairo.providers.microsoft_network.documents import ROUTE_TABLES, ROUTES
+from sorairo.providers.microsoft_network.effective import Effective
 from sorairo.providers.microsoft_network.load_balancers import LoadBalancerReconciler, load_balancer_types
 from sorairo.providers.microsoft_network.network_interfaces import NicReconciler, network_interface_types
+from sorairo.providers.microsoft_network.network_watchers import NETWORK_WATCHERS, Watchers
 from sorairo.providers.microsoft_network.private_dns import private_dns_types
 from sorairo.providers.microsoft_network.public_dns import dns_zones
 from sorairo.providers.microsoft_network.public_ip_addresses import public_ip_addresses
@@ -30,21 +32,23 @@ def provider(
     """`public_addresses`: what public IPs are taken from, in order. `names` None: DNS is documents, and nobody answers.
     `blocks`: see NicReconciler."""
     spaces = Spaces(public_addresses)
+    effective = Effective(links, traffic.firewalls)
     return Provider(
         "Microsoft.Network",
         (
             virtual_networks(VirtualNetworkReconciler(links, public_addresses, names)),
             SUBNETS,
-            *network_interface_types(NicReconciler(links, blocks=blocks)),
+            *network_interface_types(NicReconciler(links, blocks=blocks), effective.actions),
             public_ip_addresses(public_addresses, names),
             *security_group_types(SecurityGroupReconciler(traffic.firewalls, spaces)),
             ROUTE_TABLES,
             ROUTES,
             *load_balancer_types(LoadBalancerReconciler(traffic)),
+            NETWORK_WATCHERS,
             *private_dns_types(),
             dns_zones(names),
             *record_set_types(),
         ),
         depends_on=("Microsoft.Compute",),
-        routes=DNS_ROUTES,
+        routes=(*DNS_ROUTES, *Watchers(effective).routes),
     )

@@ -7,13 +7,14 @@ The second type lives under Microsoft.Compute's path and is served by Microsoft.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sorairo.drivers.protocols import Links, Nic
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name, parse_id
-from sorairo.engine.types import Admission, Context, Document, Reader, Resource, ResourceType, Step
+from sorairo.engine.types import Action, Admission, Context, Document, Reader, Resource, ResourceType, Step
 from sorairo.providers.microsoft_network.addresses import address, gateway, number, parse_prefix, usable, usable_count
 from sorairo.providers.microsoft_network.references import check_there, missing
 from sorairo.providers.microsoft_network.resolver import machine_of, servers, suffix
@@ -226,7 +227,10 @@ def _render(resource: Resource, document: Document) -> Document:
     return document
 
 
-def network_interface_types(reconciler: NicReconciler) -> tuple[ResourceType[Actual], ...]:
+def network_interface_types(
+    reconciler: NicReconciler, actions: Callable[[str], Sequence[Action]] = lambda type: ()
+) -> tuple[ResourceType[Actual], ...]:
+    """`actions`: those of a type, by its name."""
     return (
         ResourceType(
             NIC_TYPES[0],
@@ -235,6 +239,7 @@ def network_interface_types(reconciler: NicReconciler) -> tuple[ResourceType[Act
             admit=admit,
             render=_render,
             schema="networkInterfaces",
+            actions=actions(NIC_TYPES[0]),
         ),
         ResourceType(
             NIC_TYPES[1],
@@ -245,5 +250,6 @@ def network_interface_types(reconciler: NicReconciler) -> tuple[ResourceType[Act
             located=False,
             tracked=False,
             writable=False,
+            actions=actions(NIC_TYPES[1]),
         ),
     )
