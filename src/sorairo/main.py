@@ -34,7 +34,8 @@ from sorairo.doors import Doors
 from sorairo.drivers.kubernetes import KubernetesApi
 from sorairo.drivers.protocols import DriverError
 from sorairo.engine import trace
-from sorairo.engine.control import Control
+from sorairo.engine.control import AsyncReader, Control
+from sorairo.engine.errors import not_implemented
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Document, Resource
 from sorairo.hosts import Host, engine_folders, make_host, purge, stop
@@ -49,6 +50,7 @@ from sorairo.identity.tokens import Authority, Tokens
 from sorairo.identity.verify import Verifier
 from sorairo.logs import log_to
 from sorairo.mend import mend
+from sorairo.packets import Packets
 from sorairo.providers import (
     microsoft_authorization,
     microsoft_compute,
@@ -214,6 +216,13 @@ async def serve(state: State, config: Config) -> None:
     async def logs_of(cluster: Resource, component: str, follow: bool, lines: int) -> AsyncIterator[bytes]:
         return await logs(host, store, cluster, component, follow, lines)
 
+    packets = Packets(host.links, host.traffic, host.nodes, api, state.fabric.host_address)
+
+    async def packet_path(client: str, address: str, port: int, protocol: str) -> Document:
+        if config.substrate == "hollow":
+            raise not_implemented("tracing packets among simulated nodes, which carry none,")
+        return await packets.trace(AsyncReader(store), client, address, port, protocol)
+
     app = create_app(
         control,
         verifier.authenticate,
@@ -222,6 +231,7 @@ async def serve(state: State, config: Config) -> None:
         challenge=verifier.challenge,
         status=status_now,
         logs=logs_of,
+        packet=packet_path,
         mounts=[
             (identity_http.PATHS, issuer),
             (REVIEWS, reviews),

@@ -71,6 +71,11 @@ class Fabric:
     """Tells this installation's one link on the host from others'."""
 
     @property
+    def host_address(self) -> str:
+        """This machine's own, as the fabric sees it."""
+        return str(ipaddress.IPv4Network(self.public_range)[1])
+
+    @property
     def public_addresses(self) -> tuple[str, ...]:
         """In order; the first 15 of the range are the fabric's own, and a thousand are enough."""
         network = ipaddress.IPv4Network(self.public_range)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sorairo.cli import show, trace
+from sorairo.cli import packet, show, trace
 from sorairo.cli.checks import all_checks
 from sorairo.cli.status import render as render_status
 from sorairo.state import State
@@ -137,3 +137,23 @@ def test_the_doctor_looks_at_everything_and_says_what_it_means(tmp_path: Any) ->
         assert check.found
         assert check.verdict == "ok" or check.means, check
     assert not (tmp_path / "state").exists()
+
+
+def hop(kind: str, name: str, *next: dict[str, Any], text: str = "", refused: bool = False) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "text": text, "id": "", "refused": refused, "next": list(next)}
+
+
+def test_a_packets_way_branches_where_there_is_a_choice() -> None:
+    ends = [hop("node", "n0", hop("pod", "default/web")), hop("security group", "nsg", text="no", refused=True)]
+    path = hop("client", "host", hop("load balancer", "lb / r", *ends, text="tcp 80 to one of 2"))
+    found = {"from": "1.1.1.1", "to": "2.2.2.2:80", "protocol": "tcp", "outcome": "mixed",
+             "refusedBy": ["security group nsg: no"], "path": path}  # fmt: skip
+    assert [line.rstrip() for line in drawn(packet.render(found)).splitlines()] == [
+        "tcp 1.1.1.1 → 2.2.2.2:80: it arrives by some ways, by others it is refused",
+        "  security group nsg: no",
+        "client host",
+        "↓ load balancer lb / r  tcp 80 to one of 2",
+        "├─ node n0",
+        "│  ↓ pod default/web",
+        "└─ security group nsg  no",
+    ]

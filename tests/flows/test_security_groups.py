@@ -168,6 +168,41 @@ def test_a_new_node_is_guarded_from_its_first_packet_on(cluster: Cluster, addres
     assert all(reaches(address, 1) for _ in range(12))
 
 
+def test_who_refuses_a_packet_is_told(cluster: Cluster, address: str) -> None:
+    """By `sorairo trace packet`, and by Network Watcher; and so it is."""
+
+    def told() -> tuple[str, list[str], set[str]]:
+        asked = {"api-version": "2026-12-01", "to": f"{address}:80"}
+        answer = cluster.on.http.get("/providers/Microsoft.Sorairo/packets/default", params=asked)
+        found = answer.json()["properties"]
+        return found["outcome"], found["refusedBy"], pods(found["path"])
+
+    def pods(hop: dict[str, Any]) -> set[str]:
+        own = {hop["name"].removeprefix("default/")} if hop["kind"] == "pod" else set()
+        return own.union(*map(pods, hop["next"]))
+
+    answering = {p["metadata"]["name"] for p in cluster.get("pods", "-l", "app=web")["items"]}
+    assert told() == ("delivered", [], answering)
+    assert curl(address)["pod"] in answering
+    rule = deny(cluster, "closed", priority=200)
+    outcome, refused_by, reached = told()
+    remove(cluster, rule)
+    assert (outcome, reached) == ("refused", set())
+    assert refused_by
+    assert all("securityRules/closed (200)" in each for each in refused_by)
+    assert told()[0] == "delivered"
+    watcher = "resourceGroups/NetworkWatcherRG/providers/Microsoft.Network/networkWatchers/NetworkWatcher_westeurope"
+    nic = cluster.on.arm("GET", group_of(cluster)).json()["properties"]["networkInterfaces"][0]["id"]
+    machine = nic.partition("/networkInterfaces/")[0]
+    shown = cluster.on.http.get(nic, params={"api-version": "2025-07-01"}).json()["properties"]["ipConfigurations"]
+    flow = {"targetResourceId": machine, "direction": "Inbound", "protocol": "TCP", "remotePort": "*",
+            "remoteIPAddress": "198.51.100.7", "localPort": "22",
+            "localIPAddress": shown[0]["properties"]["privateIPAddress"]}  # fmt: skip
+    assert cluster.on.arm("POST", f"{watcher}/ipFlowVerify", flow).json() == {
+        "access": "Deny", "ruleName": "defaultSecurityRules/DenyAllInBound",
+    }  # fmt: skip
+
+
 def test_a_group_in_use_cannot_go(cluster: Cluster) -> None:
     answer = cluster.on.arm("DELETE", group_of(cluster))
     assert answer.status_code == 400

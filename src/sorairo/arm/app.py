@@ -34,6 +34,8 @@ Authorize = Callable[[Principal, str, str], None]
 """Principal, RBAC action, scope id; raises ArmError 403."""
 Logs = Callable[[Resource, str, bool, int], Awaitable[AsyncIterator[bytes]]]
 """Cluster, component ('' for all), follow, how many last lines; raises ArmError when there is no such component."""
+PacketPath = Callable[[str, str, int, str], Awaitable[Document]]
+"""Client, address, port, protocol; raises ArmError."""
 Mount = tuple[re.Pattern[str], ASGIApp]
 """Another app of the same origin, and the paths (matched whole) it answers."""
 
@@ -52,14 +54,15 @@ def create_app(
     challenge: Callable[[ArmError], str] = lambda error: "Bearer",
     status: Callable[[], Awaitable[Document]] | None = None,
     logs: Logs | None = None,
+    packet: PacketPath | None = None,
     mounts: Sequence[Mount] = (),
 ) -> Arm:
     """The whole origin: ARM, and beside it `mounts` (the token service).
 
     `challenge` writes the `WWW-Authenticate` header of a 401; `status` gives what `sorairo status` shows besides
-    what is stored, `logs` what `sorairo logs` does.
+    what is stored, `logs` what `sorairo logs` does, `packet` the way of one.
     """
-    return Arm(control, authenticate, authorize, settings or Settings(), challenge, status, logs, mounts)
+    return Arm(control, authenticate, authorize, settings or Settings(), challenge, status, logs, packet, mounts)
 
 
 class Arm:
@@ -72,6 +75,7 @@ class Arm:
         challenge: Callable[[ArmError], str],
         status: Callable[[], Awaitable[Document]] | None,
         logs: Logs | None,
+        packet: PacketPath | None,
         mounts: Sequence[Mount],
     ) -> None:
         self.control = control
@@ -81,6 +85,7 @@ class Arm:
         self.challenge = challenge
         self.status = status
         self.logs = logs
+        self.packet = packet
         self.throttle = Throttle(settings.limits)
         self.subscriptions: set[str] = set()
         """Lower-case ids of those known to exist; a subscription never goes."""

@@ -123,6 +123,7 @@ BELOW = (
             ("operations", sorairo.operations),
             ("status/default", sorairo.status),
             ("logs/default", sorairo.logs),
+            ("packets/default", sorairo.packet),
         )
     ),
 )

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sorairo.cli import show
+from sorairo.cli import packet, show
 from sorairo.cli.app import options, show_json
 from sorairo.cli.client import Client
 from sorairo.cli.problem import Problem
@@ -23,10 +23,23 @@ BAR = 24
 @click.command("trace")
 @options
 @click.argument("what", default="latest")
-def command(state: State, as_json: bool, what: str) -> None:
+@click.option("--to", default="", metavar="ADDRESS:PORT", help="Of a packet: where it goes.")
+@click.option(
+    "--from", "source", default="host", help="Of a packet: host, an address or NAMESPACE/POD.", show_default=True
+)
+@click.option("--protocol", type=click.Choice(["tcp", "udp"]), default="tcp", help="Of a packet.", show_default=True)
+def command(state: State, as_json: bool, what: str, to: str, source: str, protocol: str) -> None:
     """Show WHAT as a tree of steps: an operation's id (or its Azure-AsyncOperation URL), a trace id, a resource id
-    (its latest operation), or `latest`."""
+    (its latest operation), or `latest`.
+
+    With `packet`, show the way of a packet by the rules that stand now: public address, load balancer, security
+    groups, node, kube-proxy, pod. One that is refused says by what: sorairo trace packet --to 198.18.0.20:80"""
+    if (what == "packet") != bool(to):
+        raise click.UsageError("`packet` and `--to ADDRESS:PORT` go together.")
     client = Client(state)
+    if to:
+        packet.show_path(packet.ask(client, source, to, protocol), as_json)
+        return
     id = identify(what)
     if what == "latest" or (what.startswith("/subscriptions/") and "/operations/" not in what.lower()):
         about = {} if what == "latest" else {"resourceId": what}

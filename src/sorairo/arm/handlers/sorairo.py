@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import msgspec
 
@@ -19,6 +21,7 @@ from sorairo.engine.trace import Span
 from sorairo.engine.types import Document, Operation, Resource
 
 VERSIONS = ("2026-12-01",)
+PACKETS = "Microsoft.Sorairo/packets/read"
 
 
 async def trace(x: Exchange) -> Answer:
@@ -92,6 +95,44 @@ async def logs(x: Exchange) -> Answer:
     follow = x.query.get("follow", "").lower() == "true"
     stream = await x.arm.logs(cluster, x.query.get("component", ""), follow, int(lines))
     return Answer(200, headers={"content-type": "text/plain; charset=utf-8"}, stream=stream)
+
+
+async def packet(x: Exchange) -> Answer:
+    """`GET …/packets/default?to=ADDRESS:PORT[&from=&protocol=]`: the way of a packet, which is not sent.
+
+    `from` is `host` (the default), an address or `NAMESPACE/POD`. `properties`: from, to, protocol, outcome
+    (`delivered`, `refused` or, where a load balancer's choice decides, `mixed`), refusedBy[] and path, a tree of hops.
+    """
+    _allowed(x, PACKETS)
+    if x.arm.packet is None:
+        raise not_implemented("packets")
+    address, _, port = x.query.get("to", "").rpartition(":")
+    protocol = x.query.get("protocol", "tcp").lower()
+    if protocol not in ("tcp", "udp"):
+        raise invalid_parameter("protocol", protocol[:60], "tcp or udp was expected")
+    if not (_is_address(address) and port.isascii() and port.isdigit() and 0 < int(port[:9]) < 65536):
+        raise invalid_parameter(
+            "to", x.query.get("to", "")[:60], "an IPv4 address and a port were expected, A.B.C.D:80"
+        )
+    found = await x.arm.packet(x.query.get("from", "host"), address, int(port), protocol)
+    for id in _ids(found["path"]):
+        x.arm.authorize(x.principal, PACKETS, id)
+    return _document(x, "packets", "default", found)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _ids(hop: Document) -> Iterator[str]:
+    if hop["id"]:
+        yield hop["id"]
+    for each in hop["next"]:
+        yield from _ids(each)
 
 
 def _cluster(x: Exchange, allowed: frozenset[str], asked: str) -> Resource:
