@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import sys
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ class Route(NamedTuple):
         return f"{_dotted(self.destination)}/{bits} dev {self.link}"
 
 
+@lru_cache(maxsize=16384)
 def route(destination: str, link: str, via: str | None = None) -> Route:
     """The route to an address or CIDR as `routes()` would show it."""
     network = ipaddress.IPv4Network(destination)

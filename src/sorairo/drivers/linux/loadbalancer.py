@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 
 from sorairo.drivers.linux.fabric import nic_link
 from sorairo.drivers.linux.netlink import rule_preferences, table_links
@@ -55,9 +56,7 @@ def pieces(world: World) -> list[Piece]:
         chains = names(record.spec)
         for rule in record.spec.rules:
             name = chains[rule.name]
-            made.append(
-                Piece(name, chain(name, *_choice(rule, record.down.get(rule.name, frozenset()), find)), chain=True)
-            )
+            made.append(_piece(name, rule, _up(rule, record.down.get(rule.name, frozenset()), find)))
             key = f"{rule.frontend} . {rule.protocol} . {rule.port}" if rule.port else rule.frontend
             where = ("lb_steer" if rule.floating else "lb_target") + ("" if rule.port else "_all")
             dispatch[where].append(f"{key} : goto {name}")
@@ -65,15 +64,28 @@ def pieces(world: World) -> list[Piece]:
     return [*made, Piece("balancing", "".join(maps))]
 
 
-def _choice(rule: BalancerRule, down: frozenset[str], find: Callable[[str], NicRecord | None]) -> list[str]:
-    """What the chain of one rule does. Backends are sorted, so that rules with the same backends and an affinity to
-    clients send a client to the same of them."""
+Up = tuple[tuple[str, int, int], ...]
+"""Address, port and NIC's slot of each backend that gets connections."""
+
+
+def _up(rule: BalancerRule, down: frozenset[str], find: Callable[[str], NicRecord | None]) -> Up:
+    """Sorted, so that rules with the same backends and an affinity to clients send a client to the same of them."""
     up = sorted({(each.address, each.port) for each in rule.backends if each.address not in down})
-    found = [(address, port, nic) for address, port in up if (nic := find(address))]
+    return tuple((address, port, nic.slot) for address, port in up if (nic := find(address)))
+
+
+@lru_cache(maxsize=4096)
+def _piece(name: str, rule: BalancerRule, up: Up) -> Piece:
+    """Of hundreds of rules, one changes at a time."""
+    return Piece(name, chain(name, *_choice(rule, up)), chain=True)
+
+
+def _choice(rule: BalancerRule, found: Up) -> list[str]:
+    """What the chain of one rule does."""
     if not found:
         return ["counter drop"]
     if rule.floating:
-        marks = _numbered([str(nic.slot) for *_, nic in found])
+        marks = _numbered([str(slot) for *_, slot in found])
         chosen = [f"{packets} ct mark set {key} map {marks}" for packets, key in _keys(rule, len(found))]
         return ["counter", *chosen, "meta mark set ct mark"]
     places = _numbered([f"{address} . {port or rule.port}" if rule.port else address for address, port, _ in found])

@@ -13,6 +13,7 @@ import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sorairo.drivers.linux import netlink, programs
 from sorairo.drivers.protocols import DriverError
@@ -36,9 +37,14 @@ class Piece:
 
     @property
     def digest(self) -> str:
-        kind = b"chain" if self.chain else b"other"
-        raw = hashlib.sha256(b"\0".join((kind, self.name.encode(), self.text.encode()))).digest()
-        return str(ipaddress.IPv6Address(raw[:16]))
+        return _digest(self.chain, self.name, self.text)
+
+
+@lru_cache(maxsize=4096)
+def _digest(chain: bool, name: str, text: str) -> str:
+    kind = b"chain" if chain else b"other"
+    raw = hashlib.sha256(b"\0".join((kind, name.encode(), text.encode()))).digest()
+    return str(ipaddress.IPv6Address(raw[:16]))
 
 
 def chain(name: str, *rules: str, hook: str = "") -> str:

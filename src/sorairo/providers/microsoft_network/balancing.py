@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from sorairo.drivers.traffic import Backend, Balancer, BalancerRule, Check, Outbound, Watched, Way
@@ -40,7 +41,7 @@ class Member:
     """Further addresses that leave as it does: a NIC's first configuration speaks for all, pods leave as their node."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Surroundings:
     """What a load balancer's document does not say itself."""
 
@@ -52,6 +53,11 @@ class Surroundings:
     """Of inbound NAT rules, by name in lower case."""
     networks: frozenset[str] = frozenset()
     """Keys of the virtual networks that are there to stay."""
+
+    @cached_property
+    def by_leaf(self) -> Mapping[str, str]:
+        """`addresses` by the name in lower case: every rule asks, and of five hundred frontends."""
+        return {name.lower(): address for name, address in self.addresses.items()}
 
 
 def items(resource: Resource, part: str) -> list[Document]:
@@ -186,7 +192,7 @@ def _frontend(item: Document, seen: Surroundings) -> str | None:
 
 
 def _address(frontend: str, seen: Surroundings) -> str | None:
-    return next((a for name, a in seen.addresses.items() if name.lower() == leaf(frontend)), None)
+    return seen.by_leaf.get(leaf(frontend))
 
 
 def _members(rule: Document, seen: Surroundings, network: str) -> list[Member]:

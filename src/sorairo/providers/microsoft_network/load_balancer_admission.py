@@ -40,8 +40,10 @@ async def admit(admission: Admission) -> None:
     if properties["inboundNatPools"]:
         raise not_implemented("inbound NAT pools (an inbound NAT rule with a backend pool does what they do)")
     _defaults(properties)
+    before = admission.existing.properties.get("frontendIPConfigurations") or [] if admission.existing else []
+    held = {(_public_ip_of(each), str(each["name"]).lower()) for each in before}
     for frontend in properties["frontendIPConfigurations"]:
-        await _frontend(admission, frontend)
+        await _frontend(admission, frontend, held)
     _references(admission.id.text, properties)
     _ports(admission.id.text, properties)
     _outbound(admission.id.text, properties)
@@ -69,7 +71,12 @@ def _defaults(properties: Document) -> None:
 # --- frontends -------------------------------------------------------------------------------------------
 
 
-async def _frontend(admission: Admission, frontend: Document) -> None:
+def _public_ip_of(frontend: Document) -> str:
+    return str((frontend["properties"].get("publicIPAddress") or {}).get("id") or "").lower()
+
+
+async def _frontend(admission: Admission, frontend: Document, held: set[tuple[str, str]]) -> None:
+    """`held`: public IPs and who has them, of this load balancer as it is."""
     properties = frontend["properties"]
     properties.setdefault("privateIPAllocationMethod", "Dynamic")
     subnet_id = (properties.get("subnet") or {}).get("id")
@@ -85,7 +92,10 @@ async def _frontend(admission: Admission, frontend: Document) -> None:
         )
     if public_ip:
         properties["publicIPAddress"] = {"id": public_ip}
-        await _public_ip(admission, id, public_ip)
+        await _public_ip(admission, public_ip)
+        # Who has it already need not look for others: with hundreds of frontends that is all the time it takes.
+        if (public_ip.lower(), str(frontend["name"]).lower()) not in held:
+            await check_public_ip_free(admission.reader, id, public_ip)
     if subnet_id is None:
         return
     # Clients send a subnet back as they got it, whole; what counts is which.
@@ -104,7 +114,7 @@ async def _frontend(admission: Admission, frontend: Document) -> None:
         )
 
 
-async def _public_ip(admission: Admission, id: str, public_ip: str) -> None:
+async def _public_ip(admission: Admission, public_ip: str) -> None:
     pip = await admission.reader.get(public_ip)
     if pip is None:
         raise missing(public_ip, admission.id.text)
@@ -116,7 +126,6 @@ async def _public_ip(admission: Admission, id: str, public_ip: str) -> None:
             f"{public_ip} is {theirs}.",
             target=public_ip,
         )
-    await check_public_ip_free(admission.reader, id, public_ip)
 
 
 async def check_public_ip_free(reader: Reader, id: str, public_ip: str) -> None:
