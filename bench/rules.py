@@ -1,12 +1,12 @@
 """How soon a rule holds: from ARM's answer to the packet; and whether packets do as rules say.
 
-    python bench/rules.py [--runs 15] [--rules 0,500] [--frontends 0,500] [--packets 2000] [--json]   (root, the engine)
+    python bench/rules.py [--runs 15] [--rules 0,500] [--balanced 1,500] [--packets 2000] [--json]   (root, the engine)
 
 Makes an installation of its own with one node. Security rules: a datagram a millisecond, each a connection of its own,
 goes from the host by a load balancer to the node; a rule that denies them comes (PUT answered: its operation goes on)
 and goes, among `--rules` others. "effect" is from the answer until the last datagram that passed, or the first; a rule
 that held before it was answered counts 0. "whole" is from the request. Load balancer: one more rule among
-`--frontends`, from the request, which names its address, to the first datagram at the node. Packets: generated rules
+`--balanced`, of a hundred frontends, from the request to the first datagram at the node. Packets: generated rules
 on both ends of a network, written-by-hand packets, compared with what documents say.
 
 Targets: effect at most 100 ms; one more rule among 500 at most 1.5 s; no packet that does otherwise.
@@ -33,23 +33,23 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/contracts"))
 from rulesets import VIRTUAL, Lane, decides, packets, rules
 from test_verdicts import A, B, firewall
-from wire import Wire
 
 from installation import Installation
 from sorairo.drivers.linux.netns import Namespaces
 from sorairo.drivers.linux.traffic import LinuxFirewalls
 from sorairo.drivers.protocols import Network
 from sorairo.engine.ids import host_name
+from wire import Wire
 
-PORT = 9000
+PORT, FRONTENDS = 9000, 100
 PATIENCE = 30.0
 
 
 class Stream:
     """A datagram a millisecond to an address, and which of them a machine's link gets."""
 
-    def __init__(self, on: Installation, machine: str, address: str) -> None:
-        self._address = address
+    def __init__(self, on: Installation, machine: str, address: str, port: int = PORT) -> None:
+        self._to = (address, port)
         self.sent: list[float] = []
         self.came: set[int] = set()
         with Namespaces(on.state.fabric.run_dir / "netns").enter(host_name(machine)):
@@ -72,7 +72,7 @@ class Stream:
             number = len(self.sent)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:  # a port of its own: a new connection
                 self.sent.append(time.monotonic())
-                sock.sendto(struct.pack("!4sI", b"rule", number), (self._address, PORT))
+                sock.sendto(struct.pack("!4sI", b"rule", number), self._to)
             time.sleep(0.001)
 
     def _receive(self) -> None:
@@ -128,14 +128,16 @@ class Bench:
         return str(self.on.arm("GET", path).json()["properties"]["ipAddress"])
 
     def balancer(self, count: int) -> dict[str, Any]:
-        """Its document, with frontends of the addresses `b0`, `b1`, and so on."""
+        """Its document, with so many rules: of the addresses `b0` to `b99` at one port, then at the next."""
         lb = f"{self.on.subscription}/{self.group}/loadBalancers/bench"
         ips = f"{self.on.subscription}/{self.group}/publicIPAddresses"
         names = range(count)
-        fronts = [{"name": f"f{n}", "properties": {"publicIPAddress": {"id": f"{ips}/b{n}"}}} for n in names]
+        used = range(min(count, FRONTENDS))
+        fronts = [{"name": f"f{n}", "properties": {"publicIPAddress": {"id": f"{ips}/b{n}"}}} for n in used]
         made = [{"name": f"r{n}", "properties": {
-            "protocol": "Udp", "frontendPort": PORT, "backendPort": PORT, "enableFloatingIP": True,
-            "disableOutboundSnat": True, "frontendIPConfiguration": {"id": f"{lb}/frontendIPConfigurations/f{n}"},
+            "protocol": "Udp", "frontendPort": _port(n), "backendPort": _port(n), "enableFloatingIP": True,
+            "disableOutboundSnat": True,
+            "frontendIPConfiguration": {"id": f"{lb}/frontendIPConfigurations/f{n % FRONTENDS}"},
             "backendAddressPool": {"id": f"{lb}/backendAddressPools/p"}}} for n in names]  # fmt: skip
         properties = {
             "frontendIPConfigurations": fronts,
@@ -179,14 +181,13 @@ class Bench:
         return took
 
     def one_more(self, runs: int, count: int) -> list[float]:
-        for n in range(count + runs + 1):
-            self.address(f"b{n}")
+        addresses = [self.address(f"b{n}") for n in range(min(count + runs + 1, FRONTENDS))]
         path = f"{self.group}/loadBalancers/bench"
-        self.put(path, self.balancer(max(1, count)))
+        self.put(path, self.balancer(count))
         took = []
         for run in range(runs + 1):
-            number = max(1, count) + run
-            stream = Stream(self.on, self.machine, self.address(f"b{number}"))
+            number = count + run
+            stream = Stream(self.on, self.machine, addresses[number % FRONTENDS], _port(number))
             try:
                 time.sleep(0.3)
                 began = time.monotonic()
@@ -200,11 +201,15 @@ class Bench:
         return took
 
 
+def _port(number: int) -> int:
+    return PORT + number // FRONTENDS
+
+
 def _rule(name: str, priority: int, access: str, source: str, protocol: str) -> dict[str, Any]:
     return {"name": name, "properties": {
         "priority": priority, "direction": "Inbound", "access": access, "protocol": protocol,
         "sourceAddressPrefix": source, "sourcePortRange": "*", "destinationAddressPrefix": "*",
-        "destinationPortRange": str(PORT)}}  # fmt: skip
+        "destinationPortRange": f"{PORT}-{PORT + 99}"}}  # fmt: skip
 
 
 def compared(count: int) -> dict[str, Any]:
@@ -261,9 +266,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 took = bench.rule_changes(options.runs, others)
                 results |= {f"{word}, {others} other rules (ms)": milliseconds(each) for word, each in took.items()}
             bench.allow(0)
-            for count in options.frontends:
+            for count in options.balanced:
                 took_one = bench.one_more(options.runs, count)
-                results[f"one more balancing rule among {max(1, count)} (ms)"] = milliseconds(took_one)
+                results[f"one more balancing rule among {count} (ms)"] = milliseconds(took_one)
         finally:
             on.purge()
     return results
@@ -277,7 +282,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--rules", type=_numbers, default=[0, 500])
-    parser.add_argument("--frontends", type=_numbers, default=[0, 500])
+    parser.add_argument("--balanced", type=_numbers, default=[1, 500])
     parser.add_argument("--packets", type=int, default=2000)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
