@@ -19,7 +19,7 @@ class Documents:
         return self.all.get(resource_id.lower())
 
     async def naming(self, id: str, *, type: str | None = None) -> list[Resource]:
-        found = [r for r in self.all.values() if id.lower() in named(r.key, resource_row(r)["new_doc"])]
+        found = [r for r in self.all.values() if id.lower() in named(r.key, resource_row(r)["doc"])]
         return [r for r in found if type is None or r.rid.type.lower() == type.lower()]
 
     async def list(self, *, type: str | None = None, under: str | None = None) -> list[Resource]:
