@@ -12,7 +12,7 @@ import asyncio
 import os
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from sorairo.drivers.kubernetes import Access, KubernetesApi
 from sorairo.engine.types import Resource
 from sorairo.identity.directory import Directory
 from sorairo.identity.tokens import LIFETIME, Tokens
-from sorairo.providers.microsoft_containerservice import cloud
+from sorairo.providers.microsoft_containerservice import cloud, principal
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER
 from sorairo.providers.microsoft_containerservice.observe import endpoint_of
 from sorairo.providers.microsoft_containerservice.substrate import access
@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 AUDIENCE = "https://management.azure.com"
 _CLUSTER = re.compile(r".*/providers/microsoft\.containerservice/managedclusters/[^/]+")
+LOOK = 3.0
+"""Seconds between looks at whether clusters' principals can still sign in."""
 AGAIN = 1.0
 """Seconds after which a controller that ended by itself is started again."""
 
@@ -61,9 +63,18 @@ def member(cluster: Resource, *, tenant_id: str, endpoint: str) -> Member | None
 
 class Clouds:
     def __init__(
-        self, store: Store, api: KubernetesApi, directory: Directory, tokens: Tokens, endpoint: str, ca: Path
+        self,
+        store: Store,
+        api: KubernetesApi,
+        directory: Directory,
+        tokens: Tokens,
+        endpoint: str,
+        ca: Path,
+        look: Callable[[str], None],
     ) -> None:
-        """`endpoint`: our own, of ARM and the token service; `ca`: whom to trust there."""
+        """`endpoint`: our own, of ARM and the token service; `ca`: whom to trust there. `look`: have a cluster's
+        reconciler look at it, by key."""
+        self._look = look
         self._store = store
         self._api = api
         self._directory = directory
@@ -71,6 +82,7 @@ class Clouds:
         self._endpoint = endpoint
         self._ca = ca
         self._running: dict[str, tuple[Member, asyncio.Task[None]]] = {}
+        self._credentials: dict[str, Credential] = {}
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         store.listen(self._changed)
@@ -88,7 +100,11 @@ class Clouds:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(self._ca)
         try:
-            async with httpx.AsyncClient(verify=context, timeout=httpx.Timeout(60, connect=5), trust_env=False) as http:
+            async with (
+                httpx.AsyncClient(verify=context, timeout=httpx.Timeout(60, connect=5), trust_env=False) as http,
+                asyncio.TaskGroup() as tasks,
+            ):
+                tasks.create_task(self._watch_principals())
                 while True:
                     self._wake.clear()
                     await self._compare(http)
@@ -108,8 +124,24 @@ class Clouds:
             task = asyncio.create_task(self._control(key, wanted[key], http), name=f"cloud controller {key}")
             self._running[key] = (wanted[key], task)
 
+    async def _watch_principals(self) -> None:
+        """A secret expires and a principal is deleted without a word to the cluster, whose document is to say it."""
+        while True:
+            await asyncio.sleep(LOOK)
+            for key in list(self._running):
+                cluster = self._store.get(key)
+                if cluster is None or not cluster.settled:
+                    continue
+                told = (cluster.status.get("status") or {}).get("provisioningError")
+                if principal.refusal(self._directory, cluster) != told:
+                    if key in self._credentials:
+                        self._credentials[key].forget()
+                    self._look(key)
+
     async def _stop(self, keys: list[str]) -> None:
         tasks = [self._running.pop(key)[1] for key in keys]
+        for key in keys:
+            self._credentials.pop(key, None)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -117,7 +149,8 @@ class Clouds:
     async def _control(self, key: str, it: Member, http: httpx.AsyncClient) -> None:
         while True:
             try:
-                arm = Arm(http, self._endpoint, self._credential(it, http))
+                self._credentials[key] = self._credential(it, http)
+                arm = Arm(http, self._endpoint, self._credentials[key])
                 await CloudController(it.config, arm, self._api, it.access).run()
             except Exception:
                 log.exception("a cloud controller ended; it is started again", cluster=key)

@@ -25,7 +25,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from sorairo import __version__
-from sorairo.arm.app import create_app
+from sorairo.arm.app import Arm, create_app
 from sorairo.arm.inside import Inside
 from sorairo.arm.settings import Settings
 from sorairo.arm.tuning import tune
@@ -48,6 +48,8 @@ from sorairo.identity.keys import load_keys
 from sorairo.identity.principal import Principal
 from sorairo.identity.tokens import Authority, Tokens
 from sorairo.identity.verify import Verifier
+from sorairo.imds import service as instance_metadata
+from sorairo.imds.listeners import Door, Listeners
 from sorairo.logs import log_to
 from sorairo.mend import mend
 from sorairo.packets import Packets
@@ -74,6 +76,8 @@ from sorairo.workload import WorkloadIssuers
 
 log = structlog.get_logger(__name__)
 
+METADATA, PLATFORM = "169.254.169.254", "168.63.129.16"
+"""Inside virtual networks: where machines ask who they are, and where Azure is, for those who have a token."""
 HOLLOW_PORTS = range(20000, 30000)
 """What hollow control planes listen on. Below what the kernel gives out by itself (32768 and up)."""
 
@@ -143,7 +147,7 @@ def make_control(
         microsoft_authorization.provider(store, directory),
         microsoft_managedidentity.provider(principals),
         microsoft_network.provider(host.links, host.traffic, public_addresses, host.names, blocks=substrate.hollow),
-        microsoft_compute.provider(host.nodes),
+        microsoft_compute.provider(host.nodes, principals),
         microsoft_containerservice.provider(substrate, principals, sizes, capacity),
     ]
     return Control(store, Registry(providers), schemas.check, locks.check)
@@ -223,24 +227,25 @@ async def serve(state: State, config: Config) -> None:
             raise not_implemented("tracing packets among simulated nodes, which carry none,")
         return await packets.trace(AsyncReader(store), client, address, port, protocol)
 
-    app = create_app(
-        control,
-        verifier.authenticate,
-        authorization.authorize,
-        Settings(tenant=directory.tenant, base_url=config.endpoint),
-        challenge=verifier.challenge,
-        status=status_now,
-        logs=logs_of,
-        packet=packet_path,
-        mounts=[
-            (identity_http.PATHS, issuer),
-            (REVIEWS, reviews),
-            (
-                graph_http.PATHS,
-                graph_http.create_app(directory, store, graph.authenticate, administers, config.endpoint),
-            ),
-        ],
-    )
+    def surface(base_url: str) -> Arm:
+        """What clients speak to, as it calls itself in what it answers."""
+        return create_app(
+            control,
+            verifier.authenticate,
+            authorization.authorize,
+            Settings(tenant=directory.tenant, base_url=base_url),
+            challenge=verifier.challenge,
+            status=status_now,
+            logs=logs_of,
+            packet=packet_path,
+            mounts=[
+                (identity_http.PATHS, issuer),
+                (REVIEWS, reviews),
+                (graph_http.PATHS, graph_http.create_app(directory, store, graph.authenticate, administers, base_url)),
+            ],
+        )
+
+    app = surface(config.endpoint)
     inside.bind(app)
     server = Server(
         uvicorn.Config(
@@ -257,13 +262,24 @@ async def serve(state: State, config: Config) -> None:
             timeout_graceful_shutdown=3,
         )
     )
+    clouds = Clouds(
+        store, api, directory, tokens, config.endpoint, state.ca, lambda key: control.loop.wake(key, drift=True)
+    )
     await control.loop.start()
     server.background = [
         asyncio.create_task(server.then(prepare(host))),
         asyncio.create_task(server.then(host.traffic.probes.run())),
         asyncio.create_task(server.then(mend(control, (host.control_planes, host.nodes)))),
-        asyncio.create_task(server.then(Clouds(store, api, directory, tokens, config.endpoint, state.ca).run())),
+        asyncio.create_task(server.then(clouds.run())),
     ]
+    if config.substrate == "linux":
+        within = surface(microsoft_containerservice.RESOURCE_MANAGER)
+        served = (
+            Door(METADATA, 80, lambda network: instance_metadata.create_app(store, tokens, network)),
+            Door(PLATFORM, 443, lambda network: within, state.server_certificate, state.server_key),
+        )
+        listeners = Listeners(store, host.links, served)
+        server.background.append(asyncio.create_task(server.then(listeners.run())))
     tune()
     log.info("serving", endpoint=config.endpoint, substrate=config.substrate, version=__version__)
     try:

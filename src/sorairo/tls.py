@@ -29,7 +29,7 @@ NAMES = (
     f"*.blob.core.{DOMAIN}",
     f"*.azurecr.{DOMAIN}",
 )
-ADDRESSES = ("127.0.0.1", "::1")
+ADDRESSES = ("127.0.0.1", "::1", "168.63.129.16")
 _OWN = ("127.0.0.0/8", "::1/128", "198.18.0.0/15", "168.63.129.16/32", "169.254.169.254/32")
 CA_DAYS, SERVER_DAYS, RENEW_DAYS = 3650, 397, 30
 PUBLIC_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
@@ -44,7 +44,7 @@ def ensure_certificates(state: State) -> None:
         write_private(ca_key_file, _pem(key))
         _write(state.ca, _authority(key))
         state.server_certificate.unlink(missing_ok=True)
-    if _ending(state.server_certificate) or not state.server_key.exists():
+    if _ending(state.server_certificate) or not state.server_key.exists() or not _names_all(state.server_certificate):
         ca = x509.load_pem_x509_certificate(state.ca.read_bytes())
         ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
         assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
@@ -91,6 +91,13 @@ def _name(common: str) -> x509.Name:
     return x509.Name(
         [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "sorairo"), x509.NameAttribute(NameOID.COMMON_NAME, common)]
     )
+
+
+def _names_all(file: Path) -> bool:
+    """Whether a server's certificate has all of `ADDRESSES`: an earlier sorairo's may lack some."""
+    certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(a) for a in names.get_values_for_type(x509.IPAddress)} >= set(ADDRESSES)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, days: int) -> x509.CertificateBuilder:

@@ -323,3 +323,24 @@ async def test_routes_of_a_provider(arm: World) -> None:
     assert (await arm.call("GET", path, token="reader")).status_code == 200
     assert (await arm.call("GET", path, token="stranger")).status_code == 403
     assert (await arm.call("GET", path, v="1999-01-01")).status_code == 400
+
+
+async def test_an_identity_is_assigned_by_who_may(arm: World) -> None:
+    """Who may write a resource may not therefore make it somebody: what runs in it could act as that."""
+    await arm.made(GROUP)
+    identity = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/strong"
+    body = {"location": "eastus", "identity": {"type": "UserAssigned", "userAssignedIdentities": {identity: {}}}}
+    arm.roles["writer"] = [("Microsoft.Test/", GROUP)]
+    for method in ("PUT", "PATCH"):
+        refused = await arm.call(method, WIDGET, body, token="writer")
+        assert refused.status_code == 403
+        assert refused.json()["error"]["code"] == "LinkedAuthorizationFailed"
+        assert f"on the linked scope(s) '{identity}'" in refused.json()["error"]["message"]
+    assert (await arm.call("GET", WIDGET)).status_code == 404
+    arm.roles["writer"].append(("Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", identity))
+    assert (await arm.call("PUT", WIDGET, body, token="writer")).status_code == 201
+    # What it has, others may write back as it was, and take away.
+    del arm.roles["writer"][-1]
+    assert (await arm.call("PUT", WIDGET, body, token="writer")).status_code == 200
+    none = {"identity": {"type": "None", "userAssignedIdentities": {identity: None}}}
+    assert (await arm.call("PATCH", WIDGET, none, token="writer")).status_code == 200

@@ -131,7 +131,7 @@ class Life:
             microsoft_authorization.provider(self.store, directory),
             microsoft_managedidentity.provider(principals),
             microsoft_network.provider(links, traffic, PUBLIC, names, blocks=host.kind == "hollow"),
-            microsoft_compute.provider(cast(Any, _Mortal(self, host.nodes))),
+            microsoft_compute.provider(cast(Any, _Mortal(self, host.nodes)), principals),
             microsoft_containerservice.provider(substrate, principals, sizes, Capacity(None)),
         ]
         self.control = Control(self.store, Registry(providers))

@@ -44,7 +44,7 @@ def cluster(*pools: Document, deleting: bool = False, **private: Any) -> Resourc
     return Resource(CLUSTER, body, private={"identity": {"principalId": "p"}, **private}, deleting=deleting)
 
 
-PARTS = tuple(parts(cluster(), {"one": ""}, {}, {}, None))
+PARTS = tuple(parts(cluster(), {"one": ""}, {}, {}, {}, []))
 ALL = frozenset(p.id for p in PARTS)
 SCALE_SET = names(cluster()).scale_set("one")
 VMSS = f"scale set {SCALE_SET.rsplit('/', 1)[1]}"

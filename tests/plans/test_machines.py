@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -54,6 +54,14 @@ SCALE_SETS: list[tuple[int, Case, list[tuple[object, ...]]]] = [
      [(instance(0),)]),
     (2, Case("and are replaced", there(0, 1), ("delete instances", "create instances"), private={"unwanted": ["1"]}),
      [(instance(1),), (2,)]),
+    (2, Case("their files have changed: one after the other", there(0, 1, outdated=(0, 1)), ("update instance",)),
+     [(0,)]),
+    (2, Case("the first is being changed", there(0, 1, outdated=(1,), unsettled=(instance(0),)),
+     ("wait for instances",)), [((instance(0),), ())]),
+    (2, Case("its own identity is no longer wanted", there(0, 1, identity="p"), ("forget identity",)), [()]),
+    (2, Case("its own identity goes last", there(0, 1, identity="p"), ("delete instances",), deleting=True),
+     [(instance(0), instance(1))]),
+    (2, Case("and then goes", there(next=2, identity="p"), ("forget identity",), deleting=True), [()]),
     (2, Case("all go with it", there(0, 1), ("delete instances",), deleting=True), [(instance(0), instance(1))]),
     (2, Case("it waits for the last", there(leaving=(instance(1),)), ("wait for instances",), deleting=True),
      [((), (instance(1),))]),
@@ -64,8 +72,22 @@ SCALE_SETS: list[tuple[int, Case, list[tuple[object, ...]]]] = [
 @pytest.mark.parametrize(("capacity", "case", "arguments"), SCALE_SETS, ids=str)
 def test_scale_set(capacity: int, case: Case, arguments: list[tuple[object, ...]]) -> None:
     body = {"location": "westeurope", "sku": {"name": "Standard_D2s_v3", "capacity": capacity}, "properties": {}}
-    plan = check(ScaleSetReconciler(), resource(SCALE_SET, body, case), case)
+    plan = check(ScaleSetReconciler(cast(Any, None)), resource(SCALE_SET, body, case), case)
     assert [s.args for s in plan] == arguments
+
+
+@pytest.mark.parametrize(("noted", "steps"), [(None, ["make identity"]), ("p", [])])
+def test_a_scale_sets_own_identity(noted: str | None, steps: list[str]) -> None:
+    body = {"sku": {"capacity": 0}, "identity": {"type": "SystemAssigned"}, "properties": {}}
+    wanted = resource(SCALE_SET, body, Case("", None))
+    plan = ScaleSetReconciler(cast(Any, None)).plan(wanted, there(identity=noted))
+    assert [s.name for s in plan] == steps
+    # Going, it is looked for though nothing was noted: a kill may have come between.
+    wanted.deleting = True
+    (forget,) = ScaleSetReconciler(cast(Any, None)).plan(wanted, there(identity=noted))
+    assert forget.name == "forget identity"
+    wanted.private["identity"] = None
+    assert ScaleSetReconciler(cast(Any, None)).plan(wanted, there()) == []
 
 
 INSTANCE = instance(0)

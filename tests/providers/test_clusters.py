@@ -78,7 +78,7 @@ async def test_every_part_satisfies_its_types_schema() -> None:
         "virtualMachineScaleSets", "userAssignedIdentities", "resourceGroups",
     }  # fmt: skip
     seen = set()
-    for part in parts(cluster, {"p": "Y3VzdG9t"}, {}, {}, None):
+    for part in parts(cluster, {"p": "Y3VzdG9t"}, {}, {}, {}, []):
         kind = parse_id(part.id).type.rsplit("/", 1)[1]
         assert kind in schemas
         before = copy.deepcopy(part.body)

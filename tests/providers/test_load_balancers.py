@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -53,7 +53,7 @@ async def arm(tmp_path: Path) -> AsyncIterator[Arm]:
     providers = [
         microsoft_resources.PROVIDER,
         microsoft_network.provider(links, hollow_traffic(links), public),
-        microsoft_compute.provider(HollowMachines()),
+        microsoft_compute.provider(HollowMachines(), cast(Any, None)),
     ]
     control = Control(store, Registry(providers), schemas.check)
     await control.loop.start()

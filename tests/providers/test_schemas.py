@@ -122,3 +122,10 @@ def test_case_nulls_and_empty_enumerations_do_not_matter() -> None:
 def test_secrets_are_not_in_the_answer() -> None:
     body = {"location": "eastus", "properties": {"servicePrincipalProfile": {"clientId": "c", "secret": ["hunter2"]}}}
     assert "hunter2" not in refused("managedClusters", body).message
+
+
+@pytest.mark.parametrize("written", ["SystemAssigned,UserAssigned", "systemassigned, userassigned"])
+def test_a_list_of_kinds_is_taken_with_and_without_spaces(written: str) -> None:
+    body: dict[str, Any] = {"location": "westeurope", "identity": {"type": written}}
+    check("virtualMachineScaleSets", body)
+    assert body["identity"]["type"] == "SystemAssigned, UserAssigned"

@@ -12,6 +12,8 @@ from typing import Any
 PATH = "/etc/kubernetes/azure.json"
 ENVIRONMENT_PATH = "/etc/kubernetes/akscustom.json"
 """Where `AZURE_ENVIRONMENT_FILEPATH` points in AKS's own custom clouds."""
+CLOUD = "AzureStackCloud"
+"""That of AKS's custom clouds, which take their endpoints from elsewhere."""
 MANAGED = "msi"
 """What stands for client id and secret where a managed identity is used instead."""
 
@@ -58,9 +60,9 @@ class CloudConfig:
         return f"{network}/subnets/{name or self.subnet}"
 
     def document(self) -> dict[str, Any]:
-        """As the file has it. `cloud` is that of AKS's custom clouds, which take their endpoints from elsewhere."""
+        """As the file has it."""
         return {
-            "cloud": "AzureStackCloud",
+            "cloud": CLOUD,
             "disableAzureStackCloud": True,
             "tenantId": self.tenant_id,
             "subscriptionId": self.subscription_id,
@@ -131,7 +133,7 @@ def environment(resource_manager: str, login: str, audience: str, suffix: str = 
 
     `login` and `resource_manager`: `https://HOST[:PORT]`; `audience`: what tokens for the resource manager are for."""
     return {
-        "name": "AzureStackCloud",
+        "name": CLOUD,
         "managementPortalURL": resource_manager,
         "activeDirectoryEndpoint": f"{login}/",
         "resourceManagerEndpoint": f"{resource_manager}/",

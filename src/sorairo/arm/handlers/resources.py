@@ -53,6 +53,7 @@ async def _write(x: Exchange, *, patch: bool) -> Answer:
             raise unavailable_location(location, type.name, ("global",))
         if not type.everywhere and not regions.known(location):
             raise unavailable_location(location, type.name, regions.NAMES)
+    _check_assigned(x, id)
     if_match = x.headers.get("if-match")
     # The networking types write their etag into the document, and mean a PUT to fail when it is no longer the one.
     if if_match is None and not patch and isinstance(x.body.get("etag"), str) and x.control.store.get(id.text):
@@ -73,6 +74,36 @@ async def _write(x: Exchange, *, patch: bool) -> Answer:
     answer = _document(status, accepted.document)
     answer.headers |= lro.headers(x, accepted.operation, location=status == 202)
     return answer
+
+
+def _check_assigned(x: Exchange, id: ResourceId) -> None:
+    """Who gives a resource an identity must be allowed to: what runs there can act as it from then on.
+
+    https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---linkedauthorizationfailed"""
+    identity = x.body.get("identity")
+    given = identity.get("userAssignedIdentities") if isinstance(identity, dict) else None
+    wanted = {k: v for k, v in given.items() if v is not None} if isinstance(given, dict) else {}
+    if not wanted:
+        return
+    existing = x.control.store.get(id.text)
+    before = (existing.body.get("identity") or {}).get("userAssignedIdentities") or {} if existing else {}
+    had = {k.lower() for k in before}
+    action = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action"
+    for scope in wanted:
+        if scope.lower() in had:
+            continue
+        try:
+            x.arm.authorize(x.principal, action, scope)
+        except ArmError as e:
+            who = x.principal
+            raise ArmError(
+                "LinkedAuthorizationFailed",
+                f"The client '{who.client}' with object id '{who.object_id}' has permission to perform action "
+                f"'{x.route.permission}' on scope '{id.text}'; however, it does not have permission to perform "
+                f"action(s) '{action}' on the linked scope(s) '{scope}' (respectively) or the linked scope(s) are "
+                "invalid.",
+                status=403,
+            ) from e
 
 
 async def _done(x: Exchange, operation: Operation, patience: float) -> bool:

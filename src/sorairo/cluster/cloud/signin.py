@@ -13,6 +13,9 @@ import httpx
 
 EARLY = 300.0
 """Seconds before its end that a token is no longer used."""
+USED = 30.0
+"""Seconds after which it is no longer used in any case. Azure's own programs use one to its end, and so learn an hour
+late that their secret has expired or their principal has gone; signing in costs milliseconds here."""
 
 
 class SignInFailed(Exception):
@@ -67,7 +70,7 @@ class ClientSecret:
                 f"RESPONSE {response.status_code}: {told}"
             )
         self._token = str(body["access_token"])
-        self._until = time.time() + float(body["expires_in"]) - EARLY
+        self._until = _until(float(body["expires_in"]))
 
 
 class Issued:
@@ -86,8 +89,12 @@ class Issued:
                 self._token = self._issue()
             except LookupError as e:
                 raise SignInFailed(f"ManagedIdentityCredential authentication failed. Identity not found: {e}") from e
-            self._until = time.time() + self._lifetime - EARLY
+            self._until = _until(self._lifetime)
         return self._token
 
     def forget(self) -> None:
         self._until = 0.0
+
+
+def _until(lifetime: float) -> float:
+    return time.time() + min(lifetime - EARLY, USED)

@@ -6,10 +6,12 @@ from typing import Any
 
 from sorairo.drivers.protocols import Machines
 from sorairo.engine.types import Provider
-from sorairo.providers.microsoft_compute import views
+from sorairo.providers.microsoft_compute import run_command, views
 from sorairo.providers.microsoft_compute.instances import InstanceReconciler, instances
-from sorairo.providers.microsoft_compute.scale_sets import SCALE_SETS
+from sorairo.providers.microsoft_compute.run_command import Commands
+from sorairo.providers.microsoft_compute.scale_sets import ScaleSetReconciler, scale_sets
 from sorairo.providers.microsoft_compute.sizes import SIZES
+from sorairo.providers.principals import Principals
 
 
 async def list_sizes(**_: Any) -> Any:
@@ -29,10 +31,10 @@ async def list_sizes(**_: Any) -> Any:
     }
 
 
-def provider(machines: Machines) -> Provider:
+def provider(machines: Machines, principals: Principals) -> Provider:
     return Provider(
         "Microsoft.Compute",
-        (SCALE_SETS, instances(InstanceReconciler(machines))),
+        (scale_sets(ScaleSetReconciler(principals)), instances(InstanceReconciler(machines), Commands(machines))),
         depends_on=("Microsoft.Network",),
-        routes=(("GET", "locations/{location}/vmSizes", list_sizes), *views.ROUTES),
+        routes=(("GET", "locations/{location}/vmSizes", list_sizes), *run_command.ROUTES, *views.ROUTES),
     )

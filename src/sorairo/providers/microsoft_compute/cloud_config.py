@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +62,14 @@ def machine(
     cpus: int,
     memory_bytes: int,
     secrets: Mapping[str, str],
+    more: Sequence[Mapping[str, Any]] = (),
     resolver: str = "",
 ) -> Machine:
-    """The machine of a virtual machine. `secrets`: files for this one alone, path → text. `resolver`: whom it asks for
-    names, as in `/etc/resolv.conf`, which programs read anew whenever they ask."""
-    files = {**config.files, **{path: File(text.encode(), 0o600) for path, text in secrets.items()}}
+    """The machine of a virtual machine. `secrets`: files for this one alone, path → text. `more`: files that are
+    changed while it runs, as `write_files` has them. `resolver`: whom it asks for names, as in `/etc/resolv.conf`,
+    which programs read anew whenever they ask."""
+    own = {path: File(text.encode(), 0o600) for path, text in secrets.items()}
+    files = {**config.files, **own, **{item["path"]: _file(item) for item in more}}
     if resolver:
         files = {"/etc/resolv.conf": File(resolver.encode(), 0o644, restarts=()), **files}
     return Machine(

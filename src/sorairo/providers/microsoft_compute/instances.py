@@ -9,14 +9,14 @@ import ipaddress
 import json
 import uuid
 from dataclasses import dataclass
-from typing import Any
 
 from sorairo.drivers.protocols import Machine, Machines, MachineState, digest
 from sorairo.engine.documents import copied
 from sorairo.engine.errors import ArmError, Retry, not_found, not_implemented
 from sorairo.engine.ids import host_name, parse_id
-from sorairo.engine.types import Action, Admission, Call, Context, Document, Resource, ResourceType, Step
+from sorairo.engine.types import Action, Admission, Context, Document, Resource, ResourceType, Step
 from sorairo.providers.microsoft_compute import cloud_config
+from sorairo.providers.microsoft_compute.run_command import Commands
 from sorairo.providers.microsoft_compute.scale_sets import INSTANCE
 from sorairo.providers.microsoft_compute.sizes import find_size
 from sorairo.providers.microsoft_compute.versions import API_VERSIONS
@@ -173,32 +173,6 @@ class InstanceReconciler:
         if await ctx.settled(nic_id(resource), timeout=30) is not None:
             raise Retry(0.2, "the NIC is still there")
 
-    async def run_command(self, call: Call) -> Any:
-        """`az vmss run-command invoke`: really executed in the machine.
-
-        https://learn.microsoft.com/azure/virtual-machines/linux/run-command"""
-        script = call.body.get("script") or []
-        if call.body.get("commandId") != "RunShellScript" or not script:
-            raise ArmError("InvalidParameter", "commandId must be RunShellScript, with a script.", target="commandId")
-        machine = host_name(call.resource.id)
-        ran = await self._machines.run(machine, ("/bin/sh", "-c", "\n".join(script)))
-        text = f"Enable succeeded: \n[stdout]\n{_text(ran.stdout)}\n[stderr]\n{_text(ran.stderr)}"
-        status = "succeeded" if ran.exit_code == 0 else "failed"
-        return {
-            "value": [
-                {
-                    "code": f"ProvisioningState/{status}",
-                    "level": "Info",
-                    "displayStatus": f"Provisioning {status}",
-                    "message": text,
-                }
-            ]
-        }
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="replace")[-4096:]  # Azure keeps the last 4 KB.
-
 
 def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
     addresses = nic.private.get("addresses") if nic else None
@@ -227,6 +201,7 @@ def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
         cpus=size.cpus,
         memory_bytes=size.memory_bytes,
         secrets=resource.private.get("secrets", {}),
+        more=resource.private.get("files", ()),
         resolver=resolver(nic.status if nic else {}),
     )
 
@@ -269,7 +244,7 @@ def _render(resource: Resource, document: Document) -> Document:
     return document
 
 
-def instances(reconciler: InstanceReconciler) -> ResourceType[Actual]:
+def instances(reconciler: InstanceReconciler, commands: Commands) -> ResourceType[Actual]:
     return ResourceType(
         INSTANCE,
         API_VERSIONS,
@@ -278,7 +253,7 @@ def instances(reconciler: InstanceReconciler) -> ResourceType[Actual]:
         render=_render,
         tracked=False,
         actions=(
-            Action("runCommand", f"{INSTANCE}/runCommand/action", run=reconciler.run_command, lro=True),
+            Action("runCommand", f"{INSTANCE}/runCommand/action", run=commands.run, lro=True),
             Action(
                 "deallocate", f"{INSTANCE}/deallocate/action", change=lambda r, b: r.private.update(deallocated=True)
             ),

@@ -11,8 +11,10 @@ from sorairo.engine.documents import copied
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.steps import together
 from sorairo.engine.types import Admission, Context, Document, Resource, ResourceType, Step
+from sorairo.providers import identities
 from sorairo.providers.microsoft_compute.sizes import find_size
 from sorairo.providers.microsoft_compute.versions import API_VERSIONS
+from sorairo.providers.principals import Principals
 
 SCALE_SET = "Microsoft.Compute/virtualMachineScaleSets"
 INSTANCE = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines"
@@ -35,6 +37,9 @@ async def admit(admission: Admission) -> None:
         # What a client leaves out of an existing one stays: cloud controllers send the network's part alone.
         for key, value in admission.existing.properties.get("virtualMachineProfile", {}).items():
             profile.setdefault(key, copied(value))
+        if "identity" in admission.existing.body:
+            body.setdefault("identity", copied(admission.existing.body["identity"]))
+    await identities.admit(admission)
     os_profile = profile.setdefault("osProfile", {})
     for secret in ("customData", "adminPassword"):
         if (value := os_profile.pop(secret, None)) is not None:
@@ -72,20 +77,32 @@ class Actual:
     failed: tuple[int, ...]
     next: int
     """The number the next instance gets; numbers are not used again."""
+    outdated: tuple[int, ...] = ()
+    """Numbers of those with other files than `instanceFiles` of the scale set says, in order."""
+    identity: str | None = None
+    """Object id of the principal it is itself (a system assigned identity), as noted."""
 
 
 class ScaleSetReconciler:
+    def __init__(self, principals: Principals) -> None:
+        self._principals = principals
+
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         there = await ctx.list(type=INSTANCE, under=resource.id)
+        wanted = resource.private.get("instanceFiles", [])
         return Actual(
             tuple(sorted((int(i.rid.name), i.id) for i in there if not i.deleting)),
             tuple(i.id for i in there if i.deleting),
             tuple(i.id for i in there if not i.deleting and not i.settled),
             tuple(sorted(int(i.rid.name) for i in there if i.settled and i.error)),
             int(resource.private.get("next", 0)),
+            tuple(sorted(int(i.rid.name) for i in there if not i.deleting and _files(i) != wanted)),
+            (resource.private.get("identity") or {}).get("principalId"),
         )
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
+        if identity := self._plan_identity(resource, actual):
+            return identity
         capacity = 0 if resource.deleting else int(resource.body["sku"]["capacity"])
         # Named by its owner first (a drained node), then the newest.
         unwanted = {str(n) for n in resource.private.get("unwanted", [])}
@@ -100,10 +117,32 @@ class ScaleSetReconciler:
             plan.append(Step("create instances", self.create, tuple(new)))
         if not plan and (actual.leaving or actual.unsettled):
             return [Step("wait for instances", self.wait, (actual.unsettled, actual.leaving))]
+        if not plan and not resource.deleting and actual.outdated:  # One after the other, as they are reimaged on AKS.
+            return [Step("update instance", self.update, actual.outdated[:1])]
         return plan
+
+    def _plan_identity(self, resource: Resource, actual: Actual) -> list[Step]:
+        wanted = "SystemAssigned" in identities.kinds(resource)
+        if resource.deleting:
+            if actual.instances or actual.leaving or not (wanted or actual.identity):
+                return []
+            # Not only when it is noted: it may have been made in the moment before a kill.
+            return [Step("forget identity", self.forget)] if resource.private.get("identity", True) else []
+        if wanted and actual.identity is None:
+            return [Step("make identity", self.identify)]
+        return [] if wanted or actual.identity is None else [Step("forget identity", self.forget)]
 
     def status(self, resource: Resource, actual: Actual) -> Document:
         return {"uniqueId": str(resource.private.get("uniqueId", resource.etag)), "singlePlacementGroup": False}
+
+    async def identify(self, ctx: Context, resource: Resource) -> None:
+        principal = await self._principals.ensure_managed_identity(resource.id, resource.rid.name)
+        identity = {"principalId": principal.object_id, "tenantId": self._principals.tenant_id}
+        await ctx.save(resource, private={"identity": identity})
+
+    async def forget(self, ctx: Context, resource: Resource) -> None:
+        await self._principals.remove_managed_identity(resource.id)
+        await ctx.save(resource, private={"identity": None})
 
     async def number(self, ctx: Context, resource: Resource, next: int) -> None:
         await ctx.save(resource, private={"next": next})
@@ -134,8 +173,15 @@ class ScaleSetReconciler:
         private = {
             "customData": resource.private.get("customData", ""),
             "secrets": resource.private.get("instanceSecrets", {}).get(name, {}),
+            "files": resource.private.get("instanceFiles", []),
         }
         await ctx.put(f"{resource.id}/virtualMachines/{number}", body, private=private)
+
+    async def update(self, ctx: Context, resource: Resource, number: int) -> None:
+        """Give an instance the files that all are to have now. Its services go on: files say who is to be restarted."""
+        id = f"{resource.id}/virtualMachines/{number}"
+        if (instance := await ctx.get(id)) is not None:
+            await ctx.put(id, instance.body, private={"files": resource.private.get("instanceFiles", [])})
 
     async def remove(self, ctx: Context, resource: Resource, *ids: str) -> None:
         await together(ctx.delete(id) for id in ids)
@@ -149,10 +195,21 @@ class ScaleSetReconciler:
                 raise Retry(0.2, f"instance {left.rid.name} is still there")
 
 
-SCALE_SETS: ResourceType[Actual] = ResourceType(
-    SCALE_SET,
-    API_VERSIONS,
-    reconciler=ScaleSetReconciler(),
-    admit=admit,
-    schema="virtualMachineScaleSets",
-)
+def _files(instance: Resource) -> list[Document]:
+    return instance.private.get("files", [])  # type: ignore[no-any-return]
+
+
+def _render(resource: Resource, document: Document) -> Document:
+    identities.render(resource, document)
+    return document
+
+
+def scale_sets(reconciler: ScaleSetReconciler) -> ResourceType[Actual]:
+    return ResourceType(
+        SCALE_SET,
+        API_VERSIONS,
+        reconciler=reconciler,
+        admit=admit,
+        render=_render,
+        schema="virtualMachineScaleSets",
+    )

@@ -6,6 +6,7 @@ from sorairo.engine.types import Provider
 from sorairo.providers.microsoft_containerservice import machines, upgrades
 from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
 from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
+from sorairo.providers.microsoft_containerservice.cloud import RESOURCE_MANAGER
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
 from sorairo.providers.microsoft_containerservice.credentials import Credentials
 from sorairo.providers.microsoft_containerservice.pki import prepare
@@ -27,10 +28,11 @@ def provider(
             ClusterReconciler(substrate, principals, sizes),
             Commands(substrate),
             Credentials(substrate.authority),
+            principals,
         ),
         depends_on=("Microsoft.Network", "Microsoft.Compute", "Microsoft.ManagedIdentity", "Microsoft.Resources"),
         routes=(("GET", "locations/{location}/kubernetesVersions", list_versions), *upgrades.ROUTES, *machines.ROUTES),
     )
 
 
-__all__ = ["NODE_IMAGES", "prepare", "provider"]
+__all__ = ["NODE_IMAGES", "RESOURCE_MANAGER", "prepare", "provider"]

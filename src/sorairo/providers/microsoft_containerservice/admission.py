@@ -12,7 +12,7 @@ from typing import Any
 
 from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.types import Admission, Document, Reader
-from sorairo.providers.microsoft_containerservice import agent_pools, entra, names, unbuilt, versions
+from sorairo.providers.microsoft_containerservice import agent_pools, entra, names, principal, unbuilt, versions
 from sorairo.providers.principals import Principals
 
 CLUSTER_NAME = re.compile(r"[a-zA-Z0-9]([-_a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
@@ -107,15 +107,10 @@ class ClusterAdmission:
                     target="servicePrincipalProfile.secret",
                 )
             try:
-                principal = self._principals.check_secret(client, secret)
+                found = self._principals.check_secret(client, secret)
             except Exception as e:
-                raise ArmError(
-                    "ServicePrincipalValidationClientError",
-                    f"The credentials in ServicePrincipalProfile were invalid. Please see "
-                    f"https://aka.ms/aks-sp-help for more details. (Details: {e})",
-                    target="servicePrincipalProfile",
-                ) from None
-            admission.private |= {"secret": secret, "servicePrincipal": principal.object_id}
+                raise principal.invalid(e) from None
+            admission.private |= {"secret": secret, "servicePrincipal": found.object_id}
             properties["servicePrincipalProfile"] = {"clientId": client}
             return
         identity = body.get("identity") or {"type": "SystemAssigned"}

@@ -137,9 +137,8 @@ def cni_config() -> Document:
 def custom_data(
     cluster: Resource, pool: Document, endpoint: Endpoint, *, memory_bytes: int, cloud: dict[str, tuple[str, str]]
 ) -> str:
-    """Base64 `#cloud-config` for a pool's scale set. The same for all its instances, and without secrets but two:
-    kube-proxy's certificate, and a service principal's secret in azure.json, one of the files `cloud` (content and
-    mode by path)."""
+    """Base64 `#cloud-config` for a pool's scale set. The same for all its instances, and without secrets but one:
+    kube-proxy's certificate. `cloud`: files with where the cloud is (content and mode by path)."""
     pki = cluster.private["pki"]
     minor = ".".join(pool["currentOrchestratorVersion"].split(".")[:2])
     kubernetes = f"/opt/sorairo/kubernetes-{minor}/kubernetes"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from sorairo.cluster import azure_json
 from sorairo.cluster.azure_json import CloudConfig
@@ -21,7 +22,10 @@ DENY_ASSIGNMENTS = "Microsoft.Authorization/denyAssignments"
 EVERYBODY = {"id": "00000000-0000-0000-0000-000000000000", "type": "SystemDefined"}
 RESOURCE_MANAGER = "https://management.sorairo.internal"
 LOGIN = "https://login.sorairo.internal"
-"""Where the resource manager and the token service are for those inside a virtual network."""
+GRAPH = "https://graph.sorairo.internal"
+"""Where the resource manager, the token service and the directory are for those inside a virtual network."""
+PLATFORM = "168.63.129.16"
+"""The address of all three there."""
 AUDIENCE = "https://management.azure.com/"
 """What tokens for the resource manager are for, wherever it is."""
 
@@ -124,13 +128,22 @@ def node_config(cluster: Resource, *, tenant_id: str) -> CloudConfig:
     return replace(found, identity=str((cluster.private.get("kubeletIdentity") or {}).get("clientId", "")))
 
 
-def node_files(cluster: Resource, *, tenant_id: str) -> dict[str, tuple[str, str]]:
-    """What every node has of this: content and mode by path."""
+def node_files() -> dict[str, tuple[str, str]]:
+    """What every node has of this from its first start to its end: content and mode by path."""
     where = azure_json.environment(RESOURCE_MANAGER, LOGIN, AUDIENCE)
-    return {
-        azure_json.PATH: (node_config(cluster, tenant_id=tenant_id).text(), "0600"),
-        azure_json.ENVIRONMENT_PATH: (json.dumps(where, indent=4) + "\n", "0644"),
-    }
+    names = " ".join(urlsplit(each).netloc for each in (RESOURCE_MANAGER, LOGIN, GRAPH))
+    hosts = (
+        "127.0.0.1 localhost\n127.0.1.1 {{ v1.local_hostname }}\n::1 localhost ip6-localhost ip6-loopback\n"
+        f"{PLATFORM} {names}\n"
+    )
+    return {azure_json.ENVIRONMENT_PATH: (json.dumps(where, indent=4) + "\n", "0644"), "/etc/hosts": (hosts, "0644")}
+
+
+def credentials(cluster: Resource, *, tenant_id: str) -> Document:
+    """The file of a node's with who it is to the cloud, as `write_files` has it. It changes with the cluster's
+    principal; who reads it reads it each time, so no service is restarted for it."""
+    content = node_config(cluster, tenant_id=tenant_id).text()
+    return {"path": azure_json.PATH, "content": content, "permissions": "0600", "restarts": []}
 
 
 def _secret(cluster: Resource) -> str:

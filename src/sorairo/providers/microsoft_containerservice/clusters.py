@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Action, Admission, Document, Inline, Resource, ResourceType
+from sorairo.providers.microsoft_containerservice import principal
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER, ClusterAdmission
 from sorairo.providers.microsoft_containerservice.credentials import Credentials
 from sorairo.providers.microsoft_containerservice.names import COMMAND_RESULTS, NODE_IMAGE, names, pools
@@ -14,6 +15,7 @@ from sorairo.providers.microsoft_containerservice.observe import Actual
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
 from sorairo.providers.microsoft_containerservice.run_command import Commands
 from sorairo.providers.microsoft_containerservice.versions import API_VERSIONS
+from sorairo.providers.principals import Principals
 
 
 def render(resource: Resource, document: Document) -> Document:
@@ -72,7 +74,11 @@ async def admit_pool_delete(admission: Admission) -> None:
 
 
 def cluster_types(
-    admit: ClusterAdmission, reconciler: ClusterReconciler, commands: Commands, credentials: Credentials
+    admit: ClusterAdmission,
+    reconciler: ClusterReconciler,
+    commands: Commands,
+    credentials: Credentials,
+    principals: Principals,
 ) -> tuple[ResourceType[Actual], ResourceType[None]]:
     clusters = ResourceType(
         CLUSTER,
@@ -94,6 +100,12 @@ def cluster_types(
             ),
             Action("stop", f"{CLUSTER}/stop/action", change=_running(False)),  # type: ignore[arg-type]
             Action("start", f"{CLUSTER}/start/action", change=_running(True)),  # type: ignore[arg-type]
+            Action(
+                "resetServicePrincipalProfile",
+                f"{CLUSTER}/resetServicePrincipalProfile/action",
+                change=principal.reset(principals),
+            ),
+            Action("resetAADProfile", f"{CLUSTER}/resetAADProfile/action", change=principal.reset_aad),
         ),
     )
     agent_pools: ResourceType[None] = ResourceType(

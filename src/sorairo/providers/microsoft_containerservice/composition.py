@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sorairo.engine.types import Document, Resource
+from sorairo.providers.microsoft_containerservice.cloud import identity_id
 from sorairo.providers.microsoft_containerservice.names import Names, names, pools
 
 
@@ -29,10 +30,13 @@ def parts(
     custom_data: dict[str, str],
     secrets: dict[str, Document],
     joined: dict[str, list[str]],
+    assigned: dict[str, Document],
+    files: list[Document],
     *rights: tuple[str, Document] | None,
 ) -> list[Part]:
     """In order of need. By pool name: `custom_data`, `secrets` (files of instances to come, by host name), `joined`
-    (backend pools besides the usual two). `rights`: assignments (id and body) at the node resource group: the role
+    (backend pools besides the usual two), `assigned` (identities that a scale set has now). `files`: what all
+    instances have, those that are there too. `rights`: assignments (id and body) at the node resource group: the role
     that the cluster's principal works by, what others are denied."""
     it = names(cluster)
     location = cluster.body["location"]
@@ -54,8 +58,9 @@ def parts(
         },
         (it.group,),
     )
-    identity = Part(it.kubelet_identity, {**common, "properties": {}}, (it.group,))
-    found = [group, security, routes, address, identity]
+    found = [group, security, routes, address]
+    if identity_id(cluster):  # Else its nodes are its service principal, too.
+        found.append(Part(it.kubelet_identity, {**common, "properties": {}}, (it.group,)))
     found += [Part(*right, (it.group,)) for right in rights if right]
     if it.network.lower().startswith(it.group.lower() + "/"):
         found.append(_network(it, common))
@@ -63,7 +68,17 @@ def parts(
     for pool in pools(cluster):
         name = pool["name"]
         found.append(
-            _scale_set(cluster, it, pool, common, custom_data[name], secrets.get(name, {}), joined.get(name, []))
+            _scale_set(
+                cluster,
+                it,
+                pool,
+                common,
+                custom_data[name],
+                secrets.get(name, {}),
+                joined.get(name, []),
+                assigned.get(name, {}),
+                files,
+            )
         )
     return found
 
@@ -156,6 +171,8 @@ def _scale_set(
     custom_data: str,
     secrets: Document,
     joined: list[str],
+    assigned: Document,
+    files: list[Document],
 ) -> Part:
     id = it.scale_set(pool["name"])
     name = id.rsplit("/", 1)[1]
@@ -214,13 +231,25 @@ def _scale_set(
         **common,
         "tags": tags,
         "sku": {"name": pool["vmSize"], "tier": "Standard", "capacity": 0 if stopped else pool["count"]},
-        "identity": {"type": "UserAssigned", "userAssignedIdentities": {it.kubelet_identity: {}}},
+        **_identity(it.kubelet_identity if identity_id(cluster) else None, assigned),
         "properties": {"virtualMachineProfile": profile, "upgradePolicy": {"mode": "Manual"}},
     }
     if zones := pool.get("availabilityZones"):
         body["zones"] = zones
-    private: dict[str, Any] = {"customData": custom_data}
+    private: dict[str, Any] = {"customData": custom_data, "instanceFiles": files}
     if secrets:
         private["instanceSecrets"] = secrets
-    needs = (it.group, it.load_balancer, it.kubelet_identity, it.network)
+    needs = (it.group, it.load_balancer, *([it.kubelet_identity] if identity_id(cluster) else []), it.network)
     return Part(id, body, needs, private)
+
+
+def _identity(kubelet: str | None, there: Document) -> Document:
+    """The kubelet's, and those that users have given the nodes besides (`az vmss identity assign`); {} for none."""
+    ids = [kubelet] if kubelet else []
+    ids += [i for i in there.get("userAssignedIdentities") or {} if i.lower() not in (k.lower() for k in ids)]
+    kinds = ["SystemAssigned"] if "systemassigned" in str(there.get("type", "")).lower() else []
+    kinds += ["UserAssigned"] if ids else []
+    if not kinds:
+        return {}
+    assigned: Document = {"userAssignedIdentities": {i: {} for i in ids}} if ids else {}
+    return {"identity": {"type": ", ".join(kinds), **assigned}}

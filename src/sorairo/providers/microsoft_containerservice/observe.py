@@ -18,6 +18,7 @@ from sorairo.providers.microsoft_containerservice import (
     entra,
     node_settings,
     pki,
+    principal,
 )
 from sorairo.providers.microsoft_containerservice.composition import Part, holds
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
@@ -84,6 +85,8 @@ class Actual:
     """Names of Node objects whose instance has gone."""
     unlike: tuple[str, ...] = ()
     """Names of Node objects without their pool's labels and taints, or still with former ones."""
+    refusal: Document | None = None
+    """Why its principal cannot sign in: an error's code and message."""
     commands: tuple[str, ...] = ()
     """Machines of commands that nobody waits for any more; of a cluster that is to go, of all commands."""
 
@@ -173,6 +176,7 @@ class Observer:
             held=_waits(state, "kube-controller-manager", "kube-scheduler"),
             machine_wanted=wanted_machine,
             nodes=nodes,
+            refusal=principal.refusal(self._principals, cluster),
             commands=commands,
             **inside,
         )
@@ -181,17 +185,18 @@ class Observer:
         custom: dict[str, str] = {}
         secrets: dict[str, Document] = {}
         joined: dict[str, list[str]] = {}
+        assigned: dict[str, Document] = {}
         it = names(cluster)
         for pool in pools(cluster):
             name = pool["name"]
             scale_set = await ctx.get(it.scale_set(name))
             joined[name] = _joined(scale_set, it.load_balancer)
+            assigned[name] = (scale_set.body.get("identity") or {}) if scale_set else {}
             if self._on.hollow:
                 custom[name] = ""
                 continue
             memory = self._sizes[pool["vmSize"].lower()][1]
-            files = cloud.node_files(cluster, tenant_id=self._principals.tenant_id)
-            custom[name] = bootstrap.custom_data(cluster, pool, endpoint, memory_bytes=memory, cloud=files)
+            custom[name] = bootstrap.custom_data(cluster, pool, endpoint, memory_bytes=memory, cloud=cloud.node_files())
             count = 0 if cluster.private.get("stopped") else int(pool["count"])
             have = await ctx.list(type=INSTANCE, under=it.scale_set(name)) if scale_set else []
             first = int(scale_set.private.get("next", 0)) if scale_set else 0
@@ -205,8 +210,9 @@ class Observer:
                     pair = pki.node(cluster.private["pki"], host)
                     coming[host] = bootstrap.instance_secrets(cluster, endpoint, pair.cert, pair.key)
             secrets[name] = coming
+        files = [] if self._on.hollow else [cloud.credentials(cluster, tenant_id=self._principals.tenant_id)]
         rights = (await cloud.role_assignment(ctx, cluster), await cloud.deny_assignment(ctx, cluster))
-        return composition.parts(cluster, custom, secrets, joined, *rights)
+        return composition.parts(cluster, custom, secrets, joined, assigned, files, *rights)
 
     async def _nodes(self, ctx: Context, cluster: Resource) -> tuple[Node, ...]:
         """Of every scale set in the node resource group: those of a pool that is being deleted too."""

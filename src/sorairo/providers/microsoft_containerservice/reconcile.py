@@ -134,6 +134,7 @@ class ClusterReconciler:
     def status(self, resource: Resource, actual: Actual) -> Document:
         stopped = bool(resource.private.get("stopped"))
         name = str(resource.private.get("fqdn", ""))
+        kubelet = resource.private.get("kubeletIdentity")
         return {
             "powerState": {"code": "Stopped" if stopped else "Running"},
             "fqdn": name,
@@ -141,7 +142,8 @@ class ClusterReconciler:
             "maxAgentPools": 100,
             "resourceUID": hashlib.sha256(resource.key.encode()).hexdigest()[:24],
             "oidcIssuerProfile": {"enabled": True, "issuerURL": f"https://{name}"},
-            "identityProfile": {"kubeletidentity": resource.private.get("kubeletIdentity", {})},
+            **({"identityProfile": {"kubeletidentity": kubelet}} if kubelet else {}),
+            **({"status": {"provisioningError": actual.refusal}} if actual.refusal else {}),
         }
 
     async def drain(self, ctx: Context, resource: Resource, node: str) -> None:

@@ -53,7 +53,8 @@ class _Schema:
             if (items := schema.get("items")) is not None:
                 value[:] = [self._prune(item, items) for item in value]
         elif type(value) is str and (known := schema.get("enum")) is not None and value not in known:
-            return next((k for k in known if k.lower() == value.lower()), value)
+            # Some are lists in one text ("SystemAssigned, UserAssigned"), which clients write with and without spaces.
+            return next((k for k in known if _bare(k) == _bare(value)), value)
         return value
 
     def _prune_object(self, value: Document, properties: Document, rest: Any) -> None:
@@ -82,6 +83,10 @@ class _Schema:
             if len(found) >= MOST:
                 break
         return found
+
+
+def _bare(value: str) -> str:
+    return value.replace(" ", "").lower()
 
 
 _load = lru_cache(maxsize=None)(_Schema)
