@@ -43,6 +43,7 @@ class Az:
         assert azure.sign_in(state, config, Credentials(**installation.credentials))
         self._az = az
         self._folder = state.root
+        self._secrets = installation.secrets
         self._environment = {
             **os.environ,
             "AZURE_CONFIG_DIR": str(state.azure),
@@ -65,9 +66,11 @@ class Az:
         """The command's answer: JSON, text where that is what it gives, None when it says nothing."""
         said = self.text(*arguments, group=group, folder=folder)
         try:
-            return json.loads(said) if said.strip() else None
+            document = json.loads(said) if said.strip() else None
         except ValueError:
             return said
+        self._secrets.take("what az was given", document)
+        return document
 
     def text(self, *arguments: str, group: str = "", folder: Path | None = None) -> str:
         done = self.run(*arguments, group=group, folder=folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from leaks import Secrets, leaks
 from sorairo.drivers.procs import state_mark
 from sorairo.state import Config, State
 from sorairo.tls import ensure_certificates
@@ -52,6 +54,8 @@ class Installation:
         self.base = f"https://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._http: httpx.Client | None = None
+        self.secrets = Secrets()
+        """What tests came to know; what the installation keeps is found at its end."""
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -106,11 +110,13 @@ class Installation:
         return code
 
     def purge(self) -> None:
-        """End everything, whatever state it is in: for fixtures."""
+        """End everything, whatever state it is in: for fixtures. No secret may be where it does not belong by then."""
+        found = leaks(self)
         self.stop()
         subprocess.run(
             [sys.executable, "-m", "sorairo.main", "--state", str(self.state.root), "--purge"], check=True, timeout=120
         )
+        assert found == []
 
     def _forget(self) -> None:
         if self._http is not None:
@@ -195,6 +201,10 @@ class Installation:
         file = self.state.root / f"{group}-{name}.kubeconfig"
         file.touch(0o600)
         file.write_bytes(base64.b64decode(answer.json()["kubeconfigs"][0]["value"]))
+        for key in re.findall(r"client-key-data: (\S+)", file.read_text()):
+            self.secrets.add("a kubeconfig's key", base64.b64decode(key).decode())
+        for token in re.findall(r"token: (\S+)", file.read_text()):
+            self.secrets.add("a kubeconfig's token", token)
         return file
 
     def kubectl(self, kubeconfig: Path, *arguments: str, stdin: str | None = None, check: bool = True) -> str:

@@ -255,6 +255,24 @@ async def test_refusals(graph: httpx.AsyncClient, path: str, body: dict[str, Any
     assert message in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/users", {**person("x"), "passwordProfile": "secret"}),
+        ("/users", {**person("x"), "displayName": {"a": 1}}),
+        ("/applications", {"displayName": "x", "keyCredentials": 1e300}),
+        ("/applications", {"displayName": "x", "keyCredentials": [3]}),
+        ("/applications", {"displayName": "x", "identifierUris": [{}]}),
+        ("/groups", {**group("x"), "members@odata.bind": 3}),
+        ("/directoryObjects/getByIds", {"ids": [{}]}),
+        ("/directoryObjects/getByIds", {"ids": [], "types": True}),
+    ],
+)
+async def test_values_of_another_kind_are_refused(graph: httpx.AsyncClient, path: str, body: dict[str, Any]) -> None:
+    answer = await graph.post(path, json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "Request_BadRequest"), answer.text
+
+
 DOCUMENT = {"displayName": "It's Ann", "n": 3, "on": True, "none": None, "names": ["a", "B"], "in": {"deep": "x"}}
 
 

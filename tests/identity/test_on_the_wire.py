@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from sorairo.arm.app import create_app
 from sorairo.arm.settings import Settings
@@ -149,3 +155,84 @@ async def test_a_role_opens_its_scope_at_once_and_closes_it_again(
     gone = await arm.delete(assignment, params=ROLES, headers=admin)
     assert gone.status_code == 200
     assert (await arm.get(group, params=GROUPS, headers=token)).status_code == 403
+
+
+KINDS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**40), 2**40),
+    st.text(max_size=20),
+    st.lists(st.text(max_size=5), max_size=2),
+    st.sampled_from(["none", "HS256", "RS384", "PS256", BASE, f"{BASE}/", "https://graph.microsoft.com", "1.0", "2.0"]),
+)
+
+
+def unpacked(part: str) -> dict[str, Any]:
+    return dict(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))))
+
+
+def packed(document: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(document).encode()).rstrip(b"=").decode()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_a_token_with_any_one_field_changed_opens_nothing(
+    arm: httpx.AsyncClient, installation: Installation, admin: dict[str, str], data: st.DataObject
+) -> None:
+    """Without the key. Whatever is changed, the answer is a 401 that tells where to sign in."""
+    parts = admin["Authorization"].removeprefix("Bearer ").split(".")
+    which = data.draw(st.sampled_from((0, 1)))
+    fields = unpacked(parts[which])
+    name = data.draw(st.sampled_from([*fields, "crit", "jwk", "kid2", "roles", "wids"]))
+    value = data.draw(KINDS)
+    assume(value != fields.get(name, ...))
+    changed = {**fields, name: value} if data.draw(st.booleans()) else {k: v for k, v in fields.items() if k != name}
+    assume(changed != fields)
+    parts[which] = packed(changed)
+    answer = await arm.get("/subscriptions", params=GROUPS, headers={"Authorization": f"Bearer {'.'.join(parts)}"})
+    refused_as(answer, installation, "InvalidAuthenticationToken")
+
+
+def refused_as(answer: httpx.Response, installation: Installation, code: str) -> None:
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, code), answer.text
+    challenge = f'Bearer authorization_uri="{BASE}/{installation.admin.tenantId}", error="invalid_token"'
+    assert answer.headers["www-authenticate"].startswith(challenge)
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [
+        ({"exp": 1_000_000_000}, "ExpiredAuthenticationToken"),
+        ({"nbf": 4_000_000_000}, "InvalidAuthenticationToken"),
+        ({"aud": "https://graph.microsoft.com"}, "InvalidAuthenticationTokenAudience"),
+        ({"aud": ["https://management.azure.com/"]}, "InvalidAuthenticationTokenAudience"),
+        ({"iss": "https://sts.windows.net/x/"}, "InvalidAuthenticationTokenTenant"),
+        ({"tid": str(uuid.UUID(int=1))}, "InvalidAuthenticationTokenTenant"),
+        ({"oid": None}, "InvalidAuthenticationToken"),
+        ({"ver": "2.0"}, "InvalidAuthenticationToken"),
+    ],
+    ids=str,
+)
+async def test_a_token_of_ours_for_another_time_place_or_service(
+    arm: httpx.AsyncClient, installation: Installation, claims: dict[str, Any], code: str
+) -> None:
+    principal = installation.directory.service_principal(installation.admin.objectId)
+    assert principal
+    token = installation.tokens.sign({**installation.tokens.claims(principal, f"{BASE}/"), **claims})
+    answer = await arm.get("/subscriptions", params=GROUPS, headers={"Authorization": f"Bearer {token}"})
+    refused_as(answer, installation, code)
+
+
+@pytest.mark.parametrize("alg", ["none", "None", "HS256", "RS384", "PS256", "ES256"])
+async def test_an_algorithm_that_is_not_ours(
+    arm: httpx.AsyncClient, installation: Installation, admin: dict[str, str], alg: str
+) -> None:
+    """Unsigned, or signed with the public key as a shared secret."""
+    header, claims, signature = admin["Authorization"].removeprefix("Bearer ").split(".")
+    text = f"{packed({**unpacked(header), 'alg': alg})}.{claims}"
+    public = installation.tokens.keys.current.as_pem(private=False)
+    forged = base64.urlsafe_b64encode(hmac.digest(public, text.encode(), "sha256")).rstrip(b"=").decode()
+    for tail in ("", signature, forged):
+        answer = await arm.get("/subscriptions", params=GROUPS, headers={"Authorization": f"Bearer {text}.{tail}"})
+        refused_as(answer, installation, "InvalidAuthenticationToken")

@@ -187,3 +187,20 @@ async def test_a_scale_set_keeps_what_a_put_leaves_out_of_its_model(arm: Arm) ->
     assert profile["osProfile"]["computerNamePrefix"] == "ss"
     nic = profile["networkProfile"]["networkInterfaceConfigurations"][0]
     assert pools(nic) == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("properties", "code"),
+    [
+        ({"backendAddressPools": [{"properties": {}}]}, "InvalidRequestFormat"),
+        ({"backendAddressPools": [{"name": "a/b"}]}, "InvalidRequestFormat"),
+        ({"backendAddressPools": [{"name": "a"}, {"name": "A"}]}, "DuplicateResourceName"),
+        ({"frontendIPConfigurations": [{"name": "f", "properties": {"subnet": {"name": "s"}, "publicIPAddress": {}}}]},
+         "FrontendIPConfigMustHaveSubnetOrPublicIP"),
+    ],
+)  # fmt: skip
+async def test_parts_that_could_not_be_found_again(arm: Arm, properties: Document, code: str) -> None:
+    with pytest.raises(ArmError) as refused:
+        await arm.put(LB, {"location": "westeurope", "properties": properties})
+    assert refused.value.code == code
+    assert arm.control.store.get(LB) is None

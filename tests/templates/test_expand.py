@@ -298,3 +298,10 @@ def test_where_things_are_when_a_template_has_a_scope_of_its_own() -> None:
     assert PLACE.scope == GROUP
     schema = "https://schema.management.azure.com/schemas/2018-05-01/subscriptionDeploymentTemplate.json#"
     assert read({"$schema": schema, "contentVersion": "1", "resources": []}).scope == "subscription"
+
+
+@pytest.mark.parametrize("needs", [3, 1e300, "v", {"a": "b"}])
+def test_what_is_no_list_of_what_goes_before(needs: Any) -> None:
+    with pytest.raises(ArmError) as refused:
+        plan(resources=[vnet(dependsOn=needs)])
+    assert refused.value.code == "InvalidTemplate"

@@ -81,6 +81,8 @@ async def admitted(control: Control, write: Write) -> Admitted:
     # What one resource makes of others is held to their schemas by tests; a child has been, by its own.
     if target_type.schema and write.managed_by is None and not type.inline:
         control.schema(target_type.schema, body)
+    if write.managed_by is None:
+        children.check_names(control.registry.children(target_type), target, body)
     if target_type.located:
         conditions.place(body, existing)
     admission = Admission(

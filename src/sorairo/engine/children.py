@@ -6,6 +6,7 @@ from typing import Any
 
 from sorairo.engine import documents
 from sorairo.engine.documents import find_inline, inline_stored
+from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import ResourceId
 from sorairo.engine.types import Document, Inline, ResourceType, Schema
 
@@ -31,6 +32,39 @@ def with_child(
     else:
         items[items.index(present)] = item
     return parent_body, present is None
+
+
+def check_names(types: list[ResourceType[Any]], id: ResourceId, body: Document) -> None:
+    """Children in a document, of these types, are objects with names of their own: what their paths are made of.
+
+    Raises ArmError. Agent pools (`flat`) have rules of their own for theirs."""
+    properties = body.get("properties")
+    for inline in (t.inline for t in types if t.inline):
+        items = properties.get(inline.path) if isinstance(properties, dict) else None
+        if items is None:
+            continue
+        if not isinstance(items, list) or not all(isinstance(i, dict) for i in items):
+            raise ArmError(
+                "InvalidRequestContent",
+                f"The request content was invalid: 'properties.{inline.path}' must be a list of objects.",
+                target=f"properties.{inline.path}",
+            )
+        seen: set[str] = set()
+        for n, item in enumerate(items if not inline.flat else ()):
+            name = item.get("name")
+            if not isinstance(name, str) or not name or "/" in name:
+                raise ArmError(
+                    "InvalidRequestFormat",
+                    f"Cannot parse the request: 'properties.{inline.path}[{n}]' has no valid name.",
+                    target=f"properties.{inline.path}[{n}].name",
+                )
+            if name.lower() in seen:
+                raise ArmError(
+                    "DuplicateResourceName",
+                    f"Resource {id.text} has two child resources with the same name ({name}).",
+                    target=f"properties.{inline.path}[{n}].name",
+                )
+            seen.add(name.lower())
 
 
 def _checked(name: str, inline: Inline, item: Document, schema: Schema) -> Document:

@@ -27,7 +27,10 @@ def needs(plan: Plan, unit: Unit, one: Declared, frame: Frame) -> tuple[str, ...
     found: dict[str, None] = {}
     where = f"resource '{unit.id}'"
     try:
-        for entry in resolve(one.body.get("dependsOn") or [], unit.frame):
+        said = resolve(one.body.get("dependsOn") or [], unit.frame)
+        if not isinstance(said, list):
+            raise ExpressionError("'dependsOn' must be an array of resources.")
+        for entry in said:
             names = entry if isinstance(entry, list) else [entry]
             for name in names:
                 for other in _named(plan, str(name)):

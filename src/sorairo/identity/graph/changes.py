@@ -83,7 +83,7 @@ def create_user(tx: Tx, body: Document) -> Document:
 
 
 def create_group(tx: Tx, body: Document, creator: str) -> Document:
-    bound = {k: [_referred(tx, r) for r in body.pop(f"{k}@odata.bind", [])] for k in ("members", "owners")}
+    bound = {k: [_referred(tx, r) for r in _list(body.pop(f"{k}@odata.bind", None), k)] for k in ("members", "owners")}
     values = _values("group", body)
     _named(values)
     if not values.get("mailNickname"):
@@ -150,6 +150,8 @@ def add_password(tx: Tx, kind: str, id: str, body: Document) -> tuple[Document, 
     document = stored(tx, kind, id)
     _not_managed(document)
     given = body.get("passwordCredential") or {}
+    if not isinstance(given, dict):
+        raise bad("Invalid value specified for property 'passwordCredential'.")
     fresh = credentials.new_secret()
     now = time.time()
     try:
@@ -209,7 +211,10 @@ def add_federated(tx: Tx, id: str, body: Document, replaces: str = "") -> Docume
     for name in ("name", "issuer", "subject", "audiences"):
         if not made[name]:
             raise bad(f"The property '{name}' of a federated identity credential is missing.")
-    if not isinstance(made["audiences"], list) or len(made["audiences"]) != 1:
+        if name != "audiences" and not isinstance(made[name], str):
+            raise bad(f"The property '{name}' of a federated identity credential is a text.")
+    audiences = made["audiences"]
+    if not isinstance(audiences, list) or len(audiences) != 1 or not isinstance(audiences[0], str):
         raise bad("A federated identity credential has exactly one audience.")
     others = [c for c in there if c is not old]
     if any(c["name"] == made["name"] for c in others):
@@ -259,6 +264,12 @@ def put(tx: Tx, kind: str, document: Document) -> None:
     tx.put_note(TYPES[kind], document["appId" if kind == "application" else "id"], document)
 
 
+def _list(value: Any, name: str) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise bad(f"Invalid value specified for property '{name}': a list was expected.")
+    return value or []
+
+
 def _values(kind: str, body: Document, also: tuple[str, ...] = ()) -> Document:
     allowed = WRITABLE[kind].keys() | set(also)
     values = {k: v for k, v in body.items() if not k.startswith("@")}
@@ -267,11 +278,33 @@ def _values(kind: str, body: Document, also: tuple[str, ...] = ()) -> Document:
         raise bad(f"Invalid property '{wrong}'.")
     for name, value in values.items():
         default = WRITABLE[kind].get(name)
-        if isinstance(default, (bool, list, dict)) and value is not None and not isinstance(value, type(default)):
+        wanted = _OTHER_THAN_TEXT.get(name, str if default is None else type(default))
+        if value is not None and not (isinstance(value, wanted) and _holds(name, value)):
             raise bad(f"Invalid value specified for property '{name}' of resource '{kind[0].upper()}{kind[1:]}'.")
         if isinstance(default, dict) and value is not None:
-            values[name] = {**default, **value}
+            values[name] = {**default, **values[name]}
     return values
+
+
+_OTHER_THAN_TEXT: dict[str, type] = {
+    "isAssignableToRole": bool,
+    "isDeviceOnlyAuthSupported": bool,
+    "isFallbackPublicClient": bool,
+    "keyCredentials": list,
+    "optionalClaims": dict,
+    "passwordCredentials": list,
+    "passwordProfile": dict,
+}
+"""Of the members that nothing is given for where nobody set them."""
+_OF_TEXTS = ("alternativeNames", "businessPhones", "groupTypes", "identifierUris", "notificationEmailAddresses",
+             "replyUrls", "servicePrincipalNames", "tags")  # fmt: skip
+
+
+def _holds(name: str, value: Any) -> bool:
+    """Whether what is in a list is of the right kind."""
+    if not isinstance(value, list):
+        return True
+    return all(isinstance(each, str if name in _OF_TEXTS else dict) for each in value)
 
 
 def _named(values: Document) -> None:
@@ -285,8 +318,6 @@ def _keys(given: Any, there: list[Document]) -> list[Document]:
     made = []
     known = {c["keyId"]: c for c in there}
     for each in given or []:
-        if not isinstance(each, dict):
-            raise bad("Invalid value specified for property 'keyCredentials'.")
         if each.get("key") is None and each.get("keyId") in known:
             made.append(known[each["keyId"]])
             continue

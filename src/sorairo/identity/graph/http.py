@@ -204,16 +204,16 @@ class _Graph:
         return self._list_of_ids(self._directory.groups_of(self._id(request, kind)))
 
     async def check_groups(self, request: Request, caller: Principal, kind: str) -> Response:
-        wanted = [str(g).lower() for g in (await _body(request)).get("groupIds") or []]
+        wanted = [g.lower() for g in _texts(await _body(request), "groupIds")]
         held = set(self._directory.groups_of(self._id(request, kind)))
         return self._list_of_ids([g for g in wanted if g in held])
 
     async def by_ids(self, request: Request, caller: Principal) -> Response:
         body = await _body(request)
-        ids, types = body.get("ids"), {str(t).lower() for t in body.get("types") or ()}
-        if not isinstance(ids, list) or len(ids) > 1000:
+        ids, types = _texts(body, "ids"), {t.lower() for t in _texts(body, "types")}
+        if "ids" not in body or len(ids) > 1000:
             raise bad("'ids' must be a list of at most 1000 object ids.")
-        found = (find_object(self._store, str(i)) for i in dict.fromkeys(ids))
+        found = (find_object(self._store, i) for i in dict.fromkeys(ids))
         kept = [typed(k, d, self._store) for k, d in filter(None, found) if not types or k.lower() in types]
         return JSONResponse({"@odata.context": self._context("directoryObjects"), "value": kept})
 
@@ -339,6 +339,14 @@ class _Graph:
             )
         assert isinstance(error, GraphError)
         return JSONResponse(error.body(asked), status_code=error.status)
+
+
+def _texts(body: Document, name: str) -> list[str]:
+    """A list of texts that a request carries, empty where there is none. Raises GraphError 400."""
+    given = body.get(name) or []
+    if not isinstance(given, list) or not all(isinstance(t, str) for t in given):
+        raise bad(f"Invalid value specified for property '{name}': a list of texts was expected.")
+    return given
 
 
 async def _body(request: Request) -> Document:

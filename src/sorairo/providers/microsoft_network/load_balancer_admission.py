@@ -84,6 +84,12 @@ async def _frontend(admission: Admission, frontend: Document, held: set[tuple[st
     id = f"{admission.id.text}/frontendIPConfigurations/{frontend['name']}"
     if properties.get("publicIPPrefix"):
         raise not_implemented("load balancer frontends of public IP prefixes")
+    if not subnet_id and not public_ip:
+        raise ArmError(
+            "FrontendIPConfigMustHaveSubnetOrPublicIP",
+            f"Frontend IP Configuration {id} must reference either a Subnet, Public IP Address or Public IP Prefix.",
+            target=frontend["name"],
+        )
     if subnet_id and public_ip:
         raise ArmError(
             "FrontendIPConfigHasBothSubnetAndPublicIP",
@@ -96,8 +102,10 @@ async def _frontend(admission: Admission, frontend: Document, held: set[tuple[st
         # Who has it already need not look for others: with hundreds of frontends that is all the time it takes.
         if (public_ip.lower(), str(frontend["name"]).lower()) not in held:
             await check_public_ip_free(admission.reader, id, public_ip)
-    if subnet_id is None:
+    if not subnet_id:
+        properties.pop("subnet", None)
         return
+    properties.pop("publicIPAddress", None)
     # Clients send a subnet back as they got it, whole; what counts is which.
     properties["subnet"] = {"id": subnet_id}
     subnet = await find_subnet(admission.reader, subnet_id, admission.id.text)

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Requests of every kind, sensible and otherwise, to ARM, Graph and the token service, and what they leave behind.
+
+python bench/fuzz.py [REQUESTS] [FIRST SEED]
+
+Sends 100,000 in one process, to a fresh installation for each 5,000. Says how each kind of answer was counted, and
+everything that should not be: a 5xx (but for a 501 that names what is not built), an error without code and message, a
+refused write that changed something, a resource half-made, a host object that nobody owns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import pytest
+from crash.world import quickly
+from fuzz.run import Found, send
+
+OF_ONE = 5000
+
+
+async def main(count: int, first: int) -> int:
+    found = Found()
+    for n, at in enumerate(range(0, count, OF_ONE)):
+        with tempfile.TemporaryDirectory() as folder:
+            await send(Path(folder), first + n, min(OF_ONE, count - at), found)
+        print(f"\r{found.requests:,}", end="", file=sys.stderr, flush=True)
+    statuses = ", ".join(f"{status}: {n:,}" for status, n in sorted(found.statuses.items()))
+    print(f"\r{found.requests:,} requests in {found.seconds:.0f} s ({found.requests / found.seconds:.0f}/s): {statuses}")
+    print(f"wrong: {len(found.wrong)}")
+    for wrong in found.wrong[:20]:
+        print(f"  {wrong[:2000]}")
+    return 1 if found.wrong else 0
+
+
+if __name__ == "__main__":
+    with pytest.MonkeyPatch.context() as patch:
+        quickly(patch)
+        given = [int(a) for a in sys.argv[1:]]
+        sys.exit(asyncio.run(main(*(given + [100_000, 0][len(given) :]))))
