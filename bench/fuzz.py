@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import pytest
+
 from crash.world import quickly
 from fuzz.run import Found, send
 
@@ -31,7 +32,8 @@ async def main(count: int, first: int) -> int:
             await send(Path(folder), first + n, min(OF_ONE, count - at), found)
         print(f"\r{found.requests:,}", end="", file=sys.stderr, flush=True)
     statuses = ", ".join(f"{status}: {n:,}" for status, n in sorted(found.statuses.items()))
-    print(f"\r{found.requests:,} requests in {found.seconds:.0f} s ({found.requests / found.seconds:.0f}/s): {statuses}")
+    rate = found.requests / found.seconds
+    print(f"\r{found.requests:,} requests in {found.seconds:.0f} s ({rate:.0f}/s): {statuses}")
     print(f"wrong: {len(found.wrong)}")
     for wrong in found.wrong[:20]:
         print(f"  {wrong[:2000]}")
