@@ -181,7 +181,10 @@ async def _references(**parameters: Any) -> Document:
     """Which record sets are aliases of resources.
 
     https://learn.microsoft.com/rest/api/dns/dns-resource-reference/get-by-target-resources"""
-    asked = ((parameters["body"] or {}).get("properties") or {}).get("targetResources") or []
+    properties = (parameters["body"] or {}).get("properties") or {}
+    asked = properties.get("targetResources") or [] if isinstance(properties, dict) else None
+    if not isinstance(asked, list) or not all(isinstance(a, dict) for a in asked):
+        raise ArmError("InvalidRequestContent", "The request content was invalid: 'targetResources' is a list of ids.")
     reader: Reader = parameters["reader"]
     found = []
     for target in (str(each.get("id", "")) for each in asked):
