@@ -32,7 +32,10 @@ VERSIONS = {
     "microsoft.managedidentity": "2024-11-30",
     "microsoft.authorization": "2022-04-01",
     "microsoft.sorairo": "2026-12-01",
+    "microsoft.network/privatednszones": "2024-06-01",
+    "microsoft.network/dnszones": "2018-05-01",
 }
+"""By provider, or type where that has others."""
 
 
 def free_port() -> int:
@@ -159,8 +162,8 @@ class Installation:
         """`path`: below the subscription, or a whole one (`/subscriptions/…`, `/providers/…`)."""
         if not path.startswith(("/subscriptions/", "/providers/")):
             path = f"{self.subscription}/{path.lstrip('/')}"
-        provider = path.lower().rpartition("/providers/")[2].split("/")[0] if "/providers/" in path else ""
-        version = VERSIONS.get(provider, "2024-11-01")
+        provider, *rest = path.lower().rpartition("/providers/")[2].split("/") if "/providers/" in path else [""]
+        version = VERSIONS.get(f"{provider}/{rest[0] if rest else ''}", VERSIONS.get(provider, "2024-11-01"))
         return self.http.request(method, path, params={"api-version": version}, json=body, headers=headers)
 
     def wait(self, response: httpx.Response, seconds: float = 120) -> dict[str, Any]:

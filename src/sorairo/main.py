@@ -269,7 +269,7 @@ async def serve(state: State, config: Config) -> None:
     server.background = [
         asyncio.create_task(server.then(prepare(host))),
         asyncio.create_task(server.then(host.traffic.probes.run())),
-        asyncio.create_task(server.then(mend(control, (host.control_planes, host.nodes)))),
+        asyncio.create_task(server.then(mend(control, (host.control_planes, host.nodes), host.names))),
         asyncio.create_task(server.then(clouds.run())),
     ]
     if config.substrate == "linux":

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from sorairo.drivers.naming import Names
 from sorairo.drivers.protocols import Machines
 from sorairo.engine.control import Control
 from sorairo.engine.ids import host_name
@@ -24,14 +25,16 @@ MADE_OF_MACHINES = (
 )
 
 
-async def mend(control: Control, machines: Iterable[Machines]) -> None:
-    """Wake the reconcilers of resources whose machine is missing or has no process; for as long as it runs."""
+async def mend(control: Control, machines: Iterable[Machines], names: Names | None) -> None:
+    """Wake the reconcilers of resources whose machine is missing or has no process, and of those whose names are not
+    told; for as long as it runs."""
     kinds = list({id(m): m for m in machines}.values())
     suspects: set[str] = set()
     while True:
         await asyncio.sleep(EVERY)
         try:
             down = await _down(control, kinds)
+            down |= {owner.lower() for owner in (await names.observe_names()).partial.values()} if names else set()
         except Exception:
             log.exception("could not look at the machines")
             continue

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from azure_cli import Az
-from installation import Installation
+from installation import VERSIONS, Installation
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(900)]
 
@@ -57,8 +57,10 @@ class Rest:
 
     def __call__(self, method: str, path: str, properties: Any = None, **headers: str) -> httpx.Response:
         url = f"{self._on.subscription}/resourceGroups/{GROUP}/providers/Microsoft.Network/{path}"
-        version = "2024-06-01" if path.startswith("private") else "2018-05-01"
-        body = None if properties is None else {"location": "global", "properties": properties}
+        kind = path.split("/")[0].lower()
+        version = VERSIONS.get(f"microsoft.network/{kind}", VERSIONS["microsoft.network"])
+        location = "global" if "Zones/" in path else "westeurope"
+        body = None if properties is None else {"location": location, "properties": properties}
         return self._on.http.request(method, url, params={"api-version": version}, json=body, headers=headers)
 
     def done(self, method: str, path: str, properties: Any = None) -> Any:
@@ -177,6 +179,8 @@ def test_what_azure_refuses(rest: Rest, networks: list[str]) -> None:
     ):
         assert rest.refused("PUT", f"{zone}/{path}", properties)[:2] == (400, "BadRequest"), path
     assert rest.refused("DELETE", f"{zone}/SOA/@")[:2] == (400, "BadRequest")
+    endpoint = rest.refused("PUT", "privateEndpoints/e", {})
+    assert endpoint == (501, "NotImplemented", "sorairo does not implement private endpoints yet.")
     assert rest("PUT", f"{zone}/CAA/x", {}).status_code == 404, "no such type in private zones"
     assert rest("DELETE", f"{zone}/A/nobody").status_code == 204
     rest.done("DELETE", zone)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from dig import answers, ask
 from host import Host
 from installation import Installation, free_port, kubectl_program
 
@@ -303,14 +302,6 @@ def lookup(cluster: Cluster, pod: str, name: str) -> str:
     return cluster.kubectl("exec", pod, "--", "nslookup", name, check=False)
 
 
-def dns(cluster: Cluster, method: str, path: str, properties: dict[str, object] | None = None) -> None:
-    version = "2024-06-01" if path.startswith("private") else "2018-05-01"
-    url = f"{cluster.on.subscription}/resourceGroups/demo/providers/Microsoft.Network/{path}"
-    body = None if properties is None else {"location": "global", "properties": properties}
-    answer = cluster.on.http.request(method, url, params={"api-version": version}, json=body)
-    assert cluster.on.wait(answer)["status"] == "Succeeded"
-
-
 def test_pods_and_nodes_find_machines_and_private_zones_by_name(cluster: Cluster) -> None:
     """As a pod of the cluster's DNS asks, and as one that asks as its node does."""
     (network,) = cluster.on.arm("GET", f"{MC}/Microsoft.Network/virtualNetworks").json()["value"]
@@ -324,10 +315,16 @@ def test_pods_and_nodes_find_machines_and_private_zones_by_name(cluster: Cluster
     suffix = re.search(r"search (n\w{10}\.internal\.cloudapp\.sorairo\.internal)\n", conf)
     assert suffix
     assert "Address: 10.224.0.4" in lookup(cluster, "plain", node)
-    dns(cluster, "PUT", "privateDnsZones/corp.example", {})
+    zone = "resourceGroups/demo/providers/Microsoft.Network/privateDnsZones/corp.example"
+
+    def change(method: str, path: str, properties: dict[str, object] | None = None) -> None:
+        body = None if properties is None else {"location": "global", "properties": properties}
+        assert cluster.on.wait(cluster.on.arm(method, f"{zone}{path}", body))["status"] == "Succeeded"
+
+    change("PUT", "", {})
     link = {"virtualNetwork": {"id": network["id"]}, "registrationEnabled": True}
-    dns(cluster, "PUT", "privateDnsZones/corp.example/virtualNetworkLinks/l", link)
-    dns(cluster, "PUT", "privateDnsZones/corp.example/A/db", {"ttl": 5, "aRecords": [{"ipv4Address": "10.9.9.9"}]})
+    change("PUT", "/virtualNetworkLinks/l", link)
+    change("PUT", "/A/db", {"ttl": 5, "aRecords": [{"ipv4Address": "10.9.9.9"}]})
     for who in ("plain", "box"):
         eventually("the zone's record", lambda who=who: "10.9.9.9" in lookup(cluster, who, "db.corp.example"))  # type: ignore[misc]
         eventually("the node's", lambda who=who: "10.224.0.4" in lookup(cluster, who, f"{node}.corp.example"))  # type: ignore[misc]
@@ -337,36 +334,10 @@ def test_pods_and_nodes_find_machines_and_private_zones_by_name(cluster: Cluster
     back = lookup(cluster, "plain", "10.224.0.4")
     assert f"{node}.{suffix[1]}" in back
     assert f"{node}.corp.example" in back
-    dns(cluster, "DELETE", "privateDnsZones/corp.example/virtualNetworkLinks/l")
+    change("DELETE", "/virtualNetworkLinks/l")
     eventually("nothing of it", lambda: "10.9.9.9" not in lookup(cluster, "plain", "db.corp.example"))
-    dns(cluster, "DELETE", "privateDnsZones/corp.example")
+    change("DELETE", "")
     cluster.kubectl("delete", "pod", "plain", "--wait=false")
-
-
-async def test_labels_and_public_zones_are_told_to_pods_and_the_host(cluster: Cluster) -> None:
-    exposed = service("labelled", 80)
-    exposed["metadata"]["annotations"] = {"service.beta.kubernetes.io/azure-dns-label-name": "web-of-c1"}  # type: ignore[index]
-    exposed["spec"]["type"] = "LoadBalancer"  # type: ignore[index]
-    cluster.apply(exposed)
-    cluster.wait("service/labelled", "jsonpath={.status.loadBalancer.ingress[0].ip}")
-    address = cluster.kubectl("get", "service/labelled", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
-    server = cluster.on.arm("GET", "/providers/Microsoft.Sorairo/status/default").json()["properties"]["endpoints"][
-        "names"
-    ]
-    label = "web-of-c1.westeurope.cloudapp.sorairo.internal"
-    (pip,) = [p for p in cluster.on.arm("GET", f"{MC}/Microsoft.Network/publicIPAddresses").json()["value"]
-              if p["properties"].get("ipAddress") == address]  # fmt: skip
-    dns(cluster, "PUT", "dnsZones/shop.example", {})
-    dns(cluster, "PUT", "dnsZones/shop.example/A/@", {"TTL": 5, "targetResource": {"id": pip["id"]}})
-    dns(cluster, "PUT", "dnsZones/shop.example/CNAME/www", {"TTL": 5, "CNAMERecord": {"cname": label}})
-    for name in (label, "shop.example", "www.shop.example"):
-        await answers(lambda found: address in found.data, server, name)
-        eventually(name, lambda name=name: address in lookup(cluster, "box", name))  # type: ignore[misc]
-    assert ask(server, "shop.example", "NS").data == [f"ns{n}-01.azure-dns.sorairo.internal." for n in range(1, 5)]
-    dns(cluster, "DELETE", "dnsZones/shop.example")
-    cluster.kubectl("delete", "service", "labelled", "--timeout=60s")
-    await answers(lambda found: found.code == "NXDOMAIN", server, label)
-    await answers(lambda found: found.code == "REFUSED", server, "shop.example")
 
 
 # --- what survives --------------------------------------------------------------------------------------------

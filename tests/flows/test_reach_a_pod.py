@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from dig import answers, ask
 from installation import Installation
 
 pytestmark = [
@@ -252,6 +253,36 @@ def test_a_new_node_is_in_the_pool_at_once_and_a_removed_one_is_not(cluster: Clu
         assert cluster.on.wait(cluster.on.arm("PUT", path, pool))["status"] == "Succeeded"
         eventually(f"{count} members", lambda count=count: cluster.members() == count, 5)  # type: ignore[misc]
         assert all(curl(address) for _ in range(12))
+
+
+async def test_labels_and_public_zones_are_told_to_pods_and_the_host(cluster: Cluster) -> None:
+    def change(method: str, path: str, properties: dict[str, Any] | None = None) -> None:
+        url = f"resourceGroups/{GROUP}/providers/Microsoft.Network/dnsZones/shop.example{path}"
+        body = None if properties is None else {"location": "global", "properties": properties}
+        assert cluster.on.wait(cluster.on.arm(method, url, body))["status"] == "Succeeded"
+
+    def asked_by_a_pod(name: str) -> str:
+        return cluster.kubectl("exec", "box", "--", "nslookup", name, check=False)
+
+    address = cluster.expose("labelled", {"dns-label-name": "web-of-c1"})
+    status = cluster.on.arm("GET", "/providers/Microsoft.Sorairo/status/default").json()["properties"]
+    server, label = status["endpoints"]["names"], "web-of-c1.westeurope.cloudapp.sorairo.internal"
+    pips = cluster.on.arm("GET", f"{NETWORK}/publicIPAddresses").json()["value"]
+    pip = next(each["id"] for each in pips if each["properties"].get("ipAddress") == address)
+    change("PUT", "", {})
+    change("PUT", "/A/@", {"TTL": 5, "targetResource": {"id": pip}})
+    change("PUT", "/CNAME/www", {"TTL": 5, "CNAMERecord": {"cname": label}})
+    for name in (label, "shop.example", "www.shop.example"):
+        await answers(lambda found: address in found.data, server, name)
+        eventually(name, lambda name=name: address in asked_by_a_pod(name))  # type: ignore[misc]
+    assert ask(server, "shop.example", "NS").data == [f"ns{n}-01.azure-dns.sorairo.internal." for n in range(1, 5)]
+    for pid in (p["pid"] for m in status["machines"] if m["id"] == "names" for p in m["processes"]):
+        os.kill(pid, signal.SIGKILL)
+    await answers(lambda found: address in found.data, server, label)  # it is started again
+    change("DELETE", "")
+    cluster.kubectl("delete", "service", "labelled", "--timeout=60s")
+    await answers(lambda found: found.code == "NXDOMAIN", server, label)
+    await answers(lambda found: found.code == "REFUSED", server, "shop.example")
 
 
 def test_the_host_has_no_rule_of_its_own(cluster: Cluster) -> None:

@@ -12,6 +12,7 @@ from sorairo.providers.microsoft_network.load_balancers import LoadBalancerRecon
 from sorairo.providers.microsoft_network.network_interfaces import NicReconciler, network_interface_types
 from sorairo.providers.microsoft_network.network_watchers import NETWORK_WATCHERS, Watchers
 from sorairo.providers.microsoft_network.private_dns import private_dns_types
+from sorairo.providers.microsoft_network.private_endpoints import PRIVATE_ENDPOINTS
 from sorairo.providers.microsoft_network.public_dns import dns_zones
 from sorairo.providers.microsoft_network.public_ip_addresses import public_ip_addresses
 from sorairo.providers.microsoft_network.record_sets import ROUTES as DNS_ROUTES
@@ -48,6 +49,7 @@ def provider(
             *private_dns_types(),
             dns_zones(names),
             *record_set_types(),
+            PRIVATE_ENDPOINTS,
         ),
         depends_on=("Microsoft.Compute",),
         routes=(*DNS_ROUTES, *Watchers(effective).routes),
