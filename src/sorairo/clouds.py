@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +26,8 @@ from sorairo.drivers.kubernetes import Access, KubernetesApi
 from sorairo.engine.types import Resource
 from sorairo.identity.directory import Directory
 from sorairo.identity.tokens import LIFETIME, Tokens
+from sorairo.members import Members
 from sorairo.providers.microsoft_containerservice import cloud, principal
-from sorairo.providers.microsoft_containerservice.admission import CLUSTER
 from sorairo.providers.microsoft_containerservice.observe import endpoint_of
 from sorairo.providers.microsoft_containerservice.substrate import access
 from sorairo.store import Store
@@ -36,11 +35,8 @@ from sorairo.store import Store
 log = structlog.get_logger(__name__)
 
 AUDIENCE = "https://management.azure.com"
-_CLUSTER = re.compile(r".*/providers/microsoft\.containerservice/managedclusters/[^/]+")
 LOOK = 3.0
 """Seconds between looks at whether clusters' principals can still sign in."""
-AGAIN = 1.0
-"""Seconds after which a controller that ended by itself is started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +77,8 @@ class Clouds:
         self._tokens = tokens
         self._endpoint = endpoint
         self._ca = ca
-        self._running: dict[str, tuple[Member, asyncio.Task[None]]] = {}
         self._credentials: dict[str, Credential] = {}
-        self._wake = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        store.listen(self._changed)
-
-    def _changed(self, keys: Iterable[str]) -> None:
-        """Called from the store's thread."""
-        if any(_CLUSTER.fullmatch(key) for key in keys):
-            self._loop.call_soon_threadsafe(self._wake.set)
+        """Of the controllers that run, by cluster."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -99,62 +87,36 @@ class Clouds:
             return
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(self._ca)
-        try:
-            async with (
-                httpx.AsyncClient(verify=context, timeout=httpx.Timeout(60, connect=5), trust_env=False) as http,
-                asyncio.TaskGroup() as tasks,
-            ):
-                tasks.create_task(self._watch_principals())
-                while True:
-                    self._wake.clear()
-                    await self._compare(http)
-                    await self._wake.wait()
-        finally:
-            await self._stop(list(self._running))
+        async with (
+            httpx.AsyncClient(verify=context, timeout=httpx.Timeout(60, connect=5), trust_env=False) as http,
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(self._watch_principals())
 
-    async def _compare(self, http: httpx.AsyncClient) -> None:
-        tenant = self._directory.tenant_id
-        wanted = {
-            cluster.key: found
-            for cluster in self._store.list(type=CLUSTER)
-            if (found := member(cluster, tenant_id=tenant, endpoint=self._endpoint))
-        }
-        await self._stop([k for k, (there, _) in self._running.items() if wanted.get(k) != there])
-        for key in wanted.keys() - self._running.keys():
-            task = asyncio.create_task(self._control(key, wanted[key], http), name=f"cloud controller {key}")
-            self._running[key] = (wanted[key], task)
+            def of(cluster: Resource) -> Member | None:
+                return member(cluster, tenant_id=self._directory.tenant_id, endpoint=self._endpoint)
+
+            await Members(self._store, "cloud controller", of, lambda key, it: self._control(key, it, http)).run()
 
     async def _watch_principals(self) -> None:
         """A secret expires and a principal is deleted without a word to the cluster, whose document is to say it."""
         while True:
             await asyncio.sleep(LOOK)
-            for key in list(self._running):
+            for key, credential in list(self._credentials.items()):
                 cluster = self._store.get(key)
                 if cluster is None or not cluster.settled:
                     continue
                 told = (cluster.status.get("status") or {}).get("provisioningError")
                 if principal.refusal(self._directory, cluster) != told:
-                    if key in self._credentials:
-                        self._credentials[key].forget()
+                    credential.forget()
                     self._look(key)
 
-    async def _stop(self, keys: list[str]) -> None:
-        tasks = [self._running.pop(key)[1] for key in keys]
-        for key in keys:
-            self._credentials.pop(key, None)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     async def _control(self, key: str, it: Member, http: httpx.AsyncClient) -> None:
-        while True:
-            try:
-                self._credentials[key] = self._credential(it, http)
-                arm = Arm(http, self._endpoint, self._credentials[key])
-                await CloudController(it.config, arm, self._api, it.access).run()
-            except Exception:
-                log.exception("a cloud controller ended; it is started again", cluster=key)
-            await asyncio.sleep(AGAIN)
+        credential = self._credentials[key] = self._credential(it, http)
+        try:
+            await CloudController(it.config, Arm(http, self._endpoint, credential), self._api, it.access).run()
+        finally:
+            self._credentials.pop(key, None)
 
     def _credential(self, it: Member, http: httpx.AsyncClient) -> Credential:
         identity, config = it.identity, it.config

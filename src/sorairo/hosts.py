@@ -12,6 +12,7 @@ import structlog
 
 from sorairo.drivers.naming import Names
 from sorairo.drivers.protocols import Links, Machines
+from sorairo.drivers.screens import Screens
 from sorairo.drivers.traffic import Traffic
 from sorairo.state import State
 
@@ -28,6 +29,8 @@ class Host:
     traffic: Traffic
     names: Names | None
     """None: nobody could ask."""
+    screens: Screens | None = None
+    """None: no packet moves."""
 
 
 def engine_folders() -> dict[str, Path]:
@@ -65,13 +68,15 @@ def make_host(substrate: str, state: State, engine: Mapping[str, Path]) -> Host:
     from sorairo.drivers.linux.links import LinuxLinks
     from sorairo.drivers.linux.machines import LinuxMachines
     from sorairo.drivers.linux.naming import LinuxNames
+    from sorairo.drivers.linux.screens import LinuxScreens
     from sorairo.drivers.linux.traffic import linux_traffic
 
     fabric = state.fabric
     machines = LinuxMachines(state.root, engine, image_archives(), namespaces=fabric.run_dir / "netns")
     fabric_links = LinuxLinks(fabric.run_dir, fabric.public_range, fabric.tag)
     names = LinuxNames(fabric_links, machines)
-    return Host(machines, machines, fabric_links, linux_traffic(fabric_links), names)
+    screens = LinuxScreens(fabric_links)
+    return Host(machines, machines, fabric_links, linux_traffic(fabric_links), names, screens)
 
 
 async def stop(host: Host) -> None:

@@ -53,6 +53,7 @@ from sorairo.imds.listeners import Door, Listeners
 from sorairo.logs import log_to
 from sorairo.mend import mend
 from sorairo.packets import Packets
+from sorairo.policies import Policies
 from sorairo.providers import (
     microsoft_authorization,
     microsoft_compute,
@@ -196,8 +197,8 @@ async def serve(state: State, config: Config) -> None:
     store.listen(authorization.changed)
     tokens = Tokens(Authority(config.endpoint), load_keys(state.signing_keys), directory)
     verifier, graph = Verifier(tokens), Verifier(tokens, tokens.authority.graph)
-    api = KubernetesApi()
     host = make_host(config.substrate, state, engine_folders())
+    api = KubernetesApi(host.links.socket)
     inside = Inside(lambda object_id: principal_of(directory, object_id))
     locks = Locks(store)
     store.listen(locks.changed)
@@ -280,6 +281,8 @@ async def serve(state: State, config: Config) -> None:
         )
         listeners = Listeners(store, host.links, served)
         server.background.append(asyncio.create_task(server.then(listeners.run())))
+    if host.screens is not None:
+        server.background.append(asyncio.create_task(server.then(Policies(store, api, host.screens).run())))
     tune()
     log.info("serving", endpoint=config.endpoint, substrate=config.substrate, version=__version__)
     try:

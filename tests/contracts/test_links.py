@@ -587,3 +587,77 @@ async def test_what_the_host_has_set_for_new_namespaces_does_not_hold_inside(
 async def test_a_nic_has_the_mac_it_is_given(fabric: Links, wire: Wire) -> None:
     await fabric.ensure_nic(replace(A, mac="00:22:48:aa:bb:cc"))
     assert "00:22:48:aa:bb:cc" in wire.ip("nodea", "link", "show", "eth0")
+
+
+# --- who may come to a control plane ---------------------------------------------------------------------
+
+
+@real
+async def test_a_leg_lets_in_whom_it_allows(fabric: Links, wire: Wire, leg: Leg) -> None:
+    """Its own programs always, others by the address they come from; and who is in stays in."""
+    with wire.listen("cp1", 443) as server:
+        guest = wire.connect(None, leg.public_address, 443)
+        with guest, server.accept()[0] as other:
+            nodes = replace(leg, allowed=(f"{wire.public(10)}/32",))
+            await fabric.ensure_leg(nodes)
+            assert (await state(fabric)).legs == {"leg1": nodes}
+            assert not wire.reaches(None, leg.public_address, 443)
+            assert wire.reaches("nodea", leg.public_address, 443), "nodes come from their network's address"
+            assert wire.reaches("cp1", leg.public_address, 443)
+            other.sendall(b"still here")
+            assert guest.recv(10) == b"still here"
+    with wire.listen("nodea", 10250):
+        assert wire.reaches("cp1", A.address, 10250), "what it asks of the network is answered"
+    await fabric.ensure_leg(replace(leg, allowed=("198.16.0.0/14", "198.19.0.0/16", "1.1.1.1")))
+    assert wire.reaches(None, leg.public_address, 443)
+    await fabric.ensure_leg(replace(leg, allowed=()))
+    assert not wire.reaches(None, leg.public_address, 443)
+    assert not wire.reaches("nodea", leg.public_address, 443)
+    assert wire.reaches("cp1", leg.public_address, 443)
+    await fabric.ensure_leg(replace(leg, allowed=("0.0.0.0/0",)))
+    assert wire.reaches(None, leg.public_address, 443)
+    await fabric.ensure_leg(leg)
+    assert (await state(fabric)).legs == {"leg1": leg}
+    assert wire.reaches(None, leg.public_address, 443)
+
+
+@real
+async def test_a_doors_rules_are_missed_when_someone_takes_them(fabric: Links, wire: Wire, leg: Leg) -> None:
+    closed = replace(leg, allowed=())
+    await fabric.ensure_leg(closed)
+    wire.nft("cp1", "flush ruleset")
+    assert "leg1" in (await state(fabric)).partial
+    await fabric.ensure_leg(closed)
+    assert (await state(fabric)).legs == {"leg1": closed}
+    assert not wire.reaches(None, leg.public_address, 443)
+
+
+@real
+async def test_an_overlays_addresses_are_known_to_its_machines_alone(fabric: Links, wire: Wire, leg: Leg) -> None:
+    a = replace(A, secondary=("10.244.0.0/24",), overlay="10.244.0.0/16")
+    b = replace(B, secondary=("10.244.1.0/24",), overlay="10.244.0.0/16")
+    for nic in (a, b):
+        await fabric.ensure_nic(nic)
+    assert (await state(fabric)).nics == {"nica": a, "nicb": b}
+    # A pod by a link of its own: only what is forwarded comes under another address.
+    wire.ns.create("pod")
+    wire.ip("nodea", "link", "add", "vpod", "type", "veth", "peer", "eth0", "netns", str(wire.ns.path("pod")))
+    wire.ip("nodea", "link", "set", "vpod", "up")
+    for words in ("link set eth0 up", "addr add 10.244.0.7/32 dev eth0", f"route add {A.address} dev eth0 scope link",
+                  f"route add default via {A.address}"):  # fmt: skip
+        wire.ip("pod", *words.split())
+    wire.ip("nodea", "route", "add", "10.244.0.7", "dev", "vpod")
+    wire.pod("nodeb", "10.244.1.7")
+    with wire.listen("nodeb", 80) as server:
+        assert wire.seen(server, "pod", "10.244.1.7") == "10.244.0.7", "among themselves under their own"
+        assert wire.seen(server, "pod", B.address) == A.address, "elsewhere under the machine's"
+    with wire.listen("cp1", 443) as server:
+        assert wire.seen(server, "pod", leg.public_address) == wire.public(10)
+    await fabric.ensure_leg(replace(leg, reach=("10.244.0.0/16",)))
+    with wire.listen("pod", 80) as server:
+        assert wire.seen(server, "cp1", "10.244.0.7").startswith("169.254.")
+    wire.nft("nodea", "flush ruleset")
+    assert "nica" in (await state(fabric)).partial
+    await fabric.ensure_nic(replace(a, overlay=None))
+    assert (await state(fabric)).nics["nica"].overlay is None
+    wire.ns.delete("pod")

@@ -12,9 +12,10 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Admission, Document, Resource
 from sorairo.providers.microsoft_compute.sizes import SIZES
-from sorairo.providers.microsoft_containerservice import node_settings, versions
+from sorairo.providers.microsoft_containerservice import api_access, node_settings, versions
 from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
 from sorairo.providers.microsoft_containerservice.composition import parts
+from sorairo.providers.microsoft_containerservice.names import names
 from sorairo.providers.schemas import check
 
 GROUP = "/subscriptions/0b1f6471-1bf0-4dda-aec3-111111111111/resourceGroups/web"
@@ -169,3 +170,51 @@ async def test_what_was_a_label_is_remembered_until_it_is_gone_and_no_longer() -
     assert third.private[node_settings.FORMER] == {"p": {"labels": ["a", "b"], "taints": []}}
     back = await admitted(wanted(nodeLabels={"a": "1"}), third)
     assert back.private[node_settings.FORMER] == {"p": {"labels": ["b"], "taints": []}}
+
+
+# --- who may call the API server --------------------------------------------------------------------------
+
+
+def limited(*ranges: str) -> Document:
+    body = wanted()
+    body["properties"]["apiServerAccessProfile"] = {"authorizedIPRanges": list(ranges)}
+    return body
+
+
+async def test_authorized_ranges_are_shown_as_azure_shows_them() -> None:
+    cluster = await admitted(limited("73.140.245.0/24", "8.8.8.8", "8.8.8.8/32", "198.18.0.1"))
+    shown = cluster.properties["apiServerAccessProfile"]["authorizedIPRanges"]
+    assert shown == ["73.140.245.0/24", "8.8.8.8/32", "198.18.0.1/32"]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "says"),
+    [
+        ([f"8.8.{n // 250}.{n % 250}" for n in range(201)], "greater than the allowed value 200"),
+        (["0.0.0.0/32", "8.8.8.8"], "not allowed with other IP ranges"),
+        (["10.0.0.0/8"], "must be a global non-reserved"),
+        (["192.168.1.1"], "must be a global non-reserved"),
+        (["127.0.0.1"], "must be a global non-reserved"),
+        (["8.8.8.8/24"], "host bits"),
+        (["2001:db8::1"], "not an IPv4 address"),
+        (["here"], "'here' is not an IPv4 address or CIDR"),
+    ],
+)
+async def test_ranges_that_cannot_be_authorized(ranges: list[str], says: str) -> None:
+    with pytest.raises(ArmError) as refused:
+        await admitted(limited(*ranges))
+    assert (refused.value.code, refused.value.target) == (
+        "InvalidParameter",
+        "apiServerAccessProfile.authorizedIPRanges",
+    )
+    assert says in refused.value.message
+
+
+async def test_the_clusters_own_nodes_are_always_authorized() -> None:
+    cluster = await admitted(limited("0.0.0.0/32"))
+    assert await api_access.allowed(Nothing(), cluster) == ()
+    own = Resource(names(cluster).public_ip, {}, status={"ipAddress": "198.18.0.9"})
+    assert await api_access.allowed(Nothing(own), cluster) == ("198.18.0.9/32",)
+    cluster = await admitted(limited("8.8.8.0/24"))
+    assert await api_access.allowed(Nothing(own), cluster) == ("198.18.0.9/32", "8.8.8.0/24")
+    assert await api_access.allowed(Nothing(own), await admitted(limited())) is None

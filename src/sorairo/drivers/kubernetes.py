@@ -18,12 +18,15 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from socket import socket as Socket
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from sorairo.drivers.connecting import connect_by
 from sorairo.drivers.protocols import DriverError
 
 Object = dict[str, Any]
@@ -37,6 +40,8 @@ class Access:
     ca: str
     cert: str
     key: str
+    inside: str | None = None
+    """The network namespace to connect from, which the API server is in: it may let nobody else in."""
 
 
 class NotReady(DriverError):
@@ -52,21 +57,22 @@ class Refused(DriverError):
 
 
 class KubernetesApi:
-    """Connections are kept per cluster; `forget` lets them go."""
+    """Connections are kept per cluster; `forget` lets them go. `socket`: makes one inside a namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: Callable[[str], Socket] | None = None) -> None:
         self._clients: dict[Access, httpx.AsyncClient] = {}
+        self._socket = socket
 
     def _client(self, access: Access) -> httpx.AsyncClient:
         client = self._clients.get(access)
         if client is None:
+            # All connections are kept: a handshake costs the API server more than most requests.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+            transport = httpx.AsyncHTTPTransport(verify=_tls(access), limits=limits, trust_env=False)
+            if access.inside is not None and self._socket is not None:
+                connect_by(transport, partial(self._socket, access.inside))
             client = self._clients[access] = httpx.AsyncClient(
-                base_url=access.url,
-                verify=_tls(access),
-                timeout=httpx.Timeout(30, connect=2),
-                # All are kept: a handshake costs the API server more than most requests.
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-                trust_env=False,
+                base_url=access.url, timeout=httpx.Timeout(30, connect=2), transport=transport, trust_env=False
             )
         return client
 

@@ -203,6 +203,9 @@ class Nic:
     mac: str | None = None
     guarded: bool = False
     """A firewall is going to guard it (as itself, not by its subnet): while none does, no new connection passes."""
+    overlay: str | None = None
+    """A CIDR that `secondary` is part of, and that only machines in it know: connections from there to addresses that
+    are not of it come from `address`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +222,9 @@ class Leg:
     network: str | None = None
     reach: tuple[str, ...] = ()
     """Prefixes beyond the network's own which it also reaches through it (an overlay's pods)."""
+    allowed: tuple[str, ...] | None = None
+    """Whose connections to it are taken (CIDRs); None: anybody's. What runs inside its namespace is always one of them,
+    and connections that are there go on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ def nic(spec: Nic) -> Nic:
     _ids(spec.id, spec.network)
     _namespace(spec.namespace)
     _addresses(spec.address, spec.gateway)
-    _prefixes(spec.secondary)
+    _prefixes((*spec.secondary, *([spec.overlay] if spec.overlay else [])))
     return spec
 
 
@@ -39,7 +39,7 @@ def leg(spec: Leg) -> Leg:
     _ids(spec.id, spec.network)
     _namespace(spec.namespace)
     _addresses(spec.public_address)
-    _prefixes(spec.reach)
+    _prefixes((*spec.reach, *(spec.allowed or ())))
     return spec
 
 

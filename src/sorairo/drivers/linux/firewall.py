@@ -35,7 +35,7 @@ def rule_text(rule: FirewallRule) -> str:
         words.append(f"ip protocol {rule.protocol}")
     elif ports:
         words.append("meta l4proto { tcp, udp }")
-    words += _prefixes("saddr", rule.sources) + _prefixes("daddr", rule.destinations)
+    words += matching("saddr", rule.sources) + matching("daddr", rule.destinations)
     words += _ports("sport", rule.source_ports) + _ports("dport", rule.destination_ports)
     name = _UNSHOWN.sub("", rule.name)[:100]
     words.append(f'counter {"return" if rule.allow else "drop"} comment "{rule.priority} {name}"')
@@ -76,7 +76,8 @@ def _bindings(world: World) -> Piece:
     )
 
 
-def _prefixes(field: str, prefixes: tuple[str, ...]) -> list[str]:
+def matching(field: str, prefixes: tuple[str, ...]) -> list[str]:
+    """What a rule says to match `ip saddr` or `daddr` with any of the prefixes; nothing for all of them, or none."""
     merged = [str(each) for each in ipaddress.collapse_addresses(map(ipaddress.IPv4Network, prefixes))]
     return [] if not prefixes or merged == ["0.0.0.0/0"] else [f"ip {field} {_set(merged)}"]
 

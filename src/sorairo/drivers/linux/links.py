@@ -12,7 +12,7 @@ from socket import AddressFamily, SocketKind
 from socket import socket as Socket
 from typing import Literal
 
-from sorairo.drivers.linux import checks, fabric, standing
+from sorairo.drivers.linux import checks, fabric, nft, rules, standing
 from sorairo.drivers.linux.ground import Ground, stale
 from sorairo.drivers.linux.iproute import batch, route, route_lines, routes
 from sorairo.drivers.linux.loadbalancer import MARKS
@@ -145,6 +145,8 @@ class LinuxLinks:
             if world.firewalls or spec.guarded:  # before the link: never open, not even for a moment
                 self.ground.apply_rules(world)
             self._create(spec.namespace, fabric.MACHINE_SYSCTLS)
+            with self._ns.enter(spec.namespace):
+                nft.sync(rules.nic(spec))
             link = fabric.nic_link(spec.id)
             made = self._join(spec.network, link, spec.namespace, fabric.INSIDE)
             resized = before is not None and before.spec.prefix_length != spec.prefix_length
@@ -207,6 +209,8 @@ class LinuxLinks:
                 self._legs.put(spec.id, record)
                 self._ensure_edge()
             self._create(spec.namespace, fabric.LEG_SYSCTLS)
+            with self._ns.enter(spec.namespace):  # before the link: never open, not even for a moment
+                nft.sync(rules.leg(spec))
             link = fabric.leg_link(spec.id)
             made = self._join(fabric.EDGE, link, spec.namespace, fabric.INSIDE)
             with self._ns.enter(fabric.EDGE):
@@ -321,11 +325,13 @@ class LinuxLinks:
         with self._inside(far_ns):
             has_far = has_link(far)
             if has_far and not has_near:
-                batch([f"link del {far}"])
+                _delete(far)
         if has_near and has_far:
             return []
-        lines = [f"link del {near}"] if has_near else []
-        return [*lines, f"link add {near} type veth peer name {far} netns {self._ns.path(far_ns)}"]
+        if has_near:
+            with self._inside(near_ns):
+                _delete(near)
+        return [f"link add {near} type veth peer name {far} netns {self._ns.path(far_ns)}"]
 
     def _unlink(self, namespace: str, link: str) -> None:
         """Remove a veth, both ends, before its namespaces go: the kernel takes its own time over those."""
@@ -346,6 +352,15 @@ class LinuxLinks:
 
     def _observe(self) -> LinkState:
         return standing.observe(self.ground, edge=self._edge_linked())
+
+
+def _delete(link: str) -> None:
+    """Remove a link that the kernel may be removing at this moment, for the other end's namespace has gone."""
+    try:
+        batch([f"link del {link}"])
+    except DriverError:
+        if has_link(link):
+            raise
 
 
 def _mac(name: str) -> str:

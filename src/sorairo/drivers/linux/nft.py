@@ -27,13 +27,15 @@ _STANDING = "standing"
 class Piece:
     """`text` makes the piece what it should be, from nothing and from any earlier version of itself.
 
-    `chain`: it makes one chain of its own name, which is deleted when the piece is no longer wanted. Pieces of other
-    kinds are never given up.
+    `chain`: it makes one chain of its own name, which is deleted when the piece is no longer wanted. So is the set that
+    a piece whose name begins with `@` makes. Pieces of other kinds are never given up.
     """
 
     name: str
     text: str
     chain: bool = False
+    change: tuple[str, str] | None = None
+    """An earlier version's digest, and what makes of that one, where it stands, this one: shorter than `text`."""
 
     @property
     def digest(self) -> str:
@@ -47,16 +49,16 @@ def _digest(chain: bool, name: str, text: str) -> str:
     return str(ipaddress.IPv6Address(raw[:16]))
 
 
-def chain(name: str, *rules: str, hook: str = "") -> str:
+def chain(name: str, *rules: str, hook: str = "", table: str = TABLE) -> str:
     """Text of a chain with just these rules (empty ones left out). `hook` as in nft's chain block."""
-    path = f"ip {TABLE} {name}"
+    path = f"ip {table} {name}"
     lines = [f"add chain {path} {{ {hook} }}" if hook else f"add chain {path}", f"flush chain {path}"]
     return "".join(f"{line}\n" for line in [*lines, *(f"add rule {path} {rule}" for rule in rules if rule)])
 
 
-def collection(kind: str, name: str, typed: str, elements: Sequence[str] | None = None) -> str:
+def collection(kind: str, name: str, typed: str, elements: Sequence[str] | None = None, *, table: str = TABLE) -> str:
     """Text of a set or map. `elements` replace what is in it; None leaves that alone."""
-    path = f"ip {TABLE} {name}"
+    path = f"ip {table} {name}"
     text = f"add {kind} {path} {{ {typed} }}\n"
     if elements is not None:
         text += f"flush {kind} {path}\n"
@@ -64,27 +66,39 @@ def collection(kind: str, name: str, typed: str, elements: Sequence[str] | None 
     return text
 
 
-def sync(pieces: Sequence[Piece], now: Mapping[str, str] | None = None) -> None:
-    """Bring the table of the namespace the thread is in in line, in one transaction, or none if it is.
+def sync(pieces: Sequence[Piece], now: Mapping[str, str] | None = None, *, table: str = TABLE) -> None:
+    """Bring the table of the namespace the thread is in in line, in one transaction, or none if it is. Without pieces
+    the whole table goes.
 
     `now`: what is known to stand, if it is. A piece comes after those whose sets and chains it mentions. Raises
     DriverError with nft's own words.
     """
-    now = standing() if now is None else now
+    now = standing(table) if now is None else now
     changed = [piece for piece in pieces if now.get(piece.name) != piece.digest]
     stale = sorted(now.keys() - {piece.name for piece in pieces})
     if not changed and not stale:
         return
+    if not pieces:
+        apply(f"delete table ip {table}\n")
+        return
     gone = [now[name] for name in (*stale, *(piece.name for piece in changed)) if name in now]
     come = [f'{piece.digest} comment "{piece.name}"' for piece in changed]
+    chains, sets = [n for n in stale if n[0] != "@"], [n[1:] for n in stale if n[0] == "@"]
     apply(
-        f"add table ip {TABLE}\nadd set ip {TABLE} {_STANDING} {{ type ipv6_addr; }}\n"
-        + (f"delete element ip {TABLE} {_STANDING} {{ {', '.join(gone)} }}\n" if gone else "")
-        + (f"add element ip {TABLE} {_STANDING} {{ {', '.join(come)} }}\n" if come else "")
-        + "".join(piece.text for piece in changed)
-        + "".join(f"flush chain ip {TABLE} {name}\n" for name in stale)
-        + "".join(f"delete chain ip {TABLE} {name}\n" for name in stale)
+        f"add table ip {table}\nadd set ip {table} {_STANDING} {{ type ipv6_addr; }}\n"
+        + (f"delete element ip {table} {_STANDING} {{ {', '.join(gone)} }}\n" if gone else "")
+        + (f"add element ip {table} {_STANDING} {{ {', '.join(come)} }}\n" if come else "")
+        + "".join(_text(piece, now) for piece in changed)
+        + "".join(f"flush chain ip {table} {name}\n" for name in chains)
+        + "".join(f"delete chain ip {table} {name}\n" for name in chains)
+        + "".join(f"delete set ip {table} {name}\n" for name in sets)
     )
+
+
+def _text(piece: Piece, now: Mapping[str, str]) -> str:
+    if piece.change is not None and now.get(piece.name) == piece.change[0]:
+        return piece.change[1]
+    return piece.text
 
 
 def apply(text: str) -> None:
@@ -94,6 +108,6 @@ def apply(text: str) -> None:
         raise DriverError(f"nft: {ran.stderr.strip()}")
 
 
-def standing() -> dict[str, str]:
+def standing(table: str = TABLE) -> dict[str, str]:
     """Name and digest of every piece that stands in the namespace the thread is in; none when it has no table."""
-    return {name: str(ipaddress.IPv6Address(key)) for key, name in netlink.set_elements(TABLE, _STANDING)}
+    return {name: str(ipaddress.IPv6Address(key)) for key, name in netlink.set_elements(table, _STANDING)}

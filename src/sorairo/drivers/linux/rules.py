@@ -12,9 +12,10 @@ A network's table, in the order its packets meet it:
 from __future__ import annotations
 
 from sorairo.drivers.linux import firewall, loadbalancer, outbound
-from sorairo.drivers.linux.fabric import DNS, EDGE, SERVICES
+from sorairo.drivers.linux.fabric import DNS, EDGE, INSIDE, SERVICES
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import World
+from sorairo.drivers.protocols import Leg, Nic
 
 _ADDRESS_TO_ADDRESS = "type ipv4_addr : ipv4_addr;"
 
@@ -111,3 +112,31 @@ def _publics(world: World) -> Piece:
         + collection("map", "pub_out", _ADDRESS_TO_ADDRESS, [f"{own} : {out}" for out, own in pairs])
         + collection("set", "pub_sources", "type ipv4_addr;", [own for _, own in pairs]),
     )
+
+
+def nic(spec: Nic) -> list[Piece]:
+    """A machine's own rules, in its namespace: what leaves an overlay does so under the machine's address."""
+    if spec.overlay is None:
+        return []
+    text = chain(
+        "overlay",
+        f'oifname "{INSIDE}" ip saddr {spec.overlay} ip daddr != {spec.overlay} snat to {spec.address}',
+        hook="type nat hook postrouting priority srcnat; policy accept;",
+    )
+    return [Piece("overlay", text, chain=True)]
+
+
+def leg(spec: Leg) -> list[Piece]:
+    """A leg's own rules, in its namespace: who may connect to it, if not everybody."""
+    if spec.allowed is None:
+        return []
+    rules = [*firewall.matching("saddr", spec.allowed), "accept"] if spec.allowed else []
+    text = chain(
+        "door",
+        "iif lo accept",
+        "ct state established,related accept",
+        " ".join(rules),
+        "counter drop",
+        hook="type filter hook input priority filter; policy accept;",
+    )
+    return [Piece("door", text, chain=True)]

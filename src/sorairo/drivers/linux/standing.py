@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sorairo.drivers.linux import fabric, nft, rules
 from sorairo.drivers.linux.ground import Ground
@@ -83,7 +83,8 @@ def _network_stands(world: World, edge: _View, own: _View) -> bool:
 def _nic_stands(spec: Nic, network: _View, ns: Namespaces) -> bool:
     if not network.routes >= fabric.nic_routes(spec) or not network.has_link(fabric.nic_link(spec.id), spec.gateway):
         return False
-    return _inside_stands(ns, spec.namespace, spec.address, {route("0.0.0.0/0", fabric.INSIDE, spec.gateway)})
+    way = {route("0.0.0.0/0", fabric.INSIDE, spec.gateway)}
+    return _inside_stands(ns, spec.namespace, spec.address, way, rules.nic(spec))
 
 
 def _leg_stands(
@@ -100,12 +101,15 @@ def _leg_stands(
         if route(record.own, link) not in view.routes or not view.has_link(link, record.near):
             return False
         inside |= {route(to, fabric.NETWORK, via) for to, via in fabric.leg_hops(record, networks[spec.network])}
-    return _inside_stands(ns, spec.namespace, spec.public_address, inside)
+    return _inside_stands(ns, spec.namespace, spec.public_address, inside, rules.leg(spec))
 
 
-def _inside_stands(ns: Namespaces, namespace: str, address: str, wanted: set[Route]) -> bool:
+def _inside_stands(
+    ns: Namespaces, namespace: str, address: str, wanted: set[Route], pieces: Sequence[nft.Piece] = ()
+) -> bool:
     """Whether a machine's or leg's own side is as it should be."""
     if not ns.exists(namespace):
         return False
     with ns.enter(namespace):
-        return address_of(fabric.INSIDE) == address and link_up(fabric.INSIDE) and routes() >= wanted
+        linked = address_of(fabric.INSIDE) == address and link_up(fabric.INSIDE) and routes() >= wanted
+        return linked and nft.standing() == {piece.name: piece.digest for piece in pieces}

@@ -20,6 +20,7 @@ from sorairo.providers.microsoft_compute.run_command import Commands
 from sorairo.providers.microsoft_compute.scale_sets import INSTANCE
 from sorairo.providers.microsoft_compute.sizes import find_size
 from sorairo.providers.microsoft_compute.versions import API_VERSIONS
+from sorairo.providers.overlays import KEY, block_of, overlay_of
 
 
 def nic_id(instance: Resource) -> str:
@@ -153,7 +154,8 @@ class InstanceReconciler:
                 **{k: model[k] for k in ("networkSecurityGroup", "enableIPForwarding") if k in model},
             },
         }
-        await ctx.put(nic_id(resource), body)
+        overlay = overlay_of(resource)
+        await ctx.put(nic_id(resource), body, private={KEY: overlay} if overlay else None)
         await ctx.settled(nic_id(resource))
 
     async def ensure(self, ctx: Context, resource: Resource, id: str) -> None:
@@ -188,9 +190,9 @@ def desired_machine(resource: Resource, nic: Resource | None) -> Machine | None:
             "v1.local_hostname": name,
             "ds.meta_data.instance_id": resource.id,
             "ds.meta_data.local_ipv4": addresses[0],
-            "ds.meta_data.secondary_ranges": secondary_ranges(
-                addresses[1:], nic.private["prefix"] if nic else "", addresses[0]
-            ),
+            "ds.meta_data.secondary_ranges": overlay_range(block)
+            if (block := block_of(nic))
+            else secondary_ranges(addresses[1:], nic.private["prefix"] if nic else "", addresses[0]),
             "ds.meta_data.zone": (resource.body.get("zones") or ["0"])[0],
         }
     return cloud_config.machine(
@@ -211,6 +213,11 @@ def resolver(nic: Document) -> str:
     dns = nic.get("dnsSettings") or {}
     lines = [f"nameserver {server}" for server in dns.get("appliedDnsServers") or []]
     return "".join(f"{line}\n" for line in [*lines, f"search {dns['internalDomainNameSuffix']}"]) if lines else ""
+
+
+def overlay_range(block: str) -> str:
+    """As `secondary_ranges`, of a machine whose guests have a prefix of their own. The gateway is its first address."""
+    return json.dumps([[{"subnet": block}]])
 
 
 def secondary_ranges(addresses: list[str], prefix: str, gateway: str) -> str:

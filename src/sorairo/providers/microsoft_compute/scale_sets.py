@@ -14,6 +14,7 @@ from sorairo.engine.types import Admission, Context, Document, Resource, Resourc
 from sorairo.providers import identities
 from sorairo.providers.microsoft_compute.sizes import find_size
 from sorairo.providers.microsoft_compute.versions import API_VERSIONS
+from sorairo.providers.overlays import KEY, overlay_of
 from sorairo.providers.principals import Principals
 
 SCALE_SET = "Microsoft.Compute/virtualMachineScaleSets"
@@ -174,6 +175,7 @@ class ScaleSetReconciler:
             "customData": resource.private.get("customData", ""),
             "secrets": resource.private.get("instanceSecrets", {}).get(name, {}),
             "files": resource.private.get("instanceFiles", []),
+            **({KEY: overlay} if (overlay := overlay_of(resource)) else {}),
         }
         await ctx.put(f"{resource.id}/virtualMachines/{number}", body, private=private)
 

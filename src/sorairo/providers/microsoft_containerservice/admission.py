@@ -5,14 +5,21 @@ https://learn.microsoft.com/rest/api/aks/managed-clusters/create-or-update
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.types import Admission, Document, Reader
-from sorairo.providers.microsoft_containerservice import agent_pools, entra, names, principal, unbuilt, versions
+from sorairo.providers.microsoft_containerservice import (
+    agent_pools,
+    api_access,
+    entra,
+    names,
+    network,
+    principal,
+    unbuilt,
+    versions,
+)
 from sorairo.providers.principals import Principals
 
 CLUSTER_NAME = re.compile(r"[a-zA-Z0-9]([-_a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
@@ -75,7 +82,8 @@ class ClusterAdmission:
         )
         await self._identity(admission)
         self._unchangeable(admission)
-        await self._network(admission)
+        api_access.admit(properties)
+        await network.admit(admission)
         await agent_pools.admit(admission, version, self._sizes)
         await self._group(admission)
         await self._memory(admission)
@@ -137,56 +145,6 @@ class ClusterAdmission:
                 )
             new[key] = old.get(key)
 
-    async def _network(self, admission: Admission) -> None:
-        properties = admission.body["properties"]
-        old = admission.existing.properties["networkProfile"] if admission.existing else {}
-        given = {k: v for k, v in (properties.get("networkProfile") or {}).items() if v not in (None, "", [])}
-        profile: Document = {**old, **given}
-        plugin = str(profile.setdefault("networkPlugin", "azure")).lower()
-        if plugin != "azure":
-            raise not_implemented(f"networkPlugin '{plugin}' (azure is)")
-        if profile.get("networkPluginMode"):
-            raise not_implemented(f"networkPluginMode '{profile['networkPluginMode']}'")
-        if str(profile.get("networkPolicy") or "none").lower() != "none":
-            raise not_implemented(f"networkPolicy '{profile['networkPolicy']}'")
-        if str(profile.get("outboundType") or "loadBalancer") != "loadBalancer":
-            raise not_implemented(f"outboundType '{profile['outboundType']}'")
-        profile.setdefault("networkPolicy", "none")
-        profile.setdefault("networkDataplane", "azure")
-        profile.setdefault("loadBalancerSku", "standard")
-        profile.setdefault("outboundType", "loadBalancer")
-        profile.setdefault("serviceCidr", "10.0.0.0/16")
-        service = _cidr(profile["serviceCidr"], "networkProfile.serviceCidr")
-        if service.prefixlen < 12:
-            raise ArmError(
-                "InvalidServiceCidr", f"Service CIDR {service} is too large: /12 is the largest.", target="serviceCidr"
-            )
-        profile.setdefault("dnsServiceIP", str(service.network_address + 10))
-        dns = ipaddress.ip_address(profile["dnsServiceIP"])
-        if dns not in service or dns == service.network_address + 1:
-            raise ArmError(
-                "DNSServiceIPNotInServiceCidr",
-                f"DNS service IP {dns} must be within the service CIDR {service}, and not its first address.",
-                target="networkProfile.dnsServiceIP",
-            )
-        for prefix in await self._subnet_prefixes(admission):
-            if service.overlaps(prefix):
-                raise ArmError(
-                    "ServiceCidrOverlapExistingSubnetsCidr",
-                    f"The specified service CIDR {service} is conflicted with an existing subnet CIDR {prefix}. Please "
-                    "choose another with --service-cidr.",
-                    target="networkProfile.serviceCIDR",
-                )
-        profile["serviceCidrs"], profile["ipFamilies"] = [str(service)], ["IPv4"]
-        properties["networkProfile"] = profile
-
-    async def _subnet_prefixes(self, admission: Admission) -> list[ipaddress.IPv4Network]:
-        found = []
-        for pool in names.pools(admission.body):
-            if subnet_id := pool.get("vnetSubnetID"):
-                found.append(await agent_pools.subnet_prefix(admission.reader, subnet_id))
-        return found or [ipaddress.IPv4Network("10.224.0.0/16")]
-
     async def _group(self, admission: Admission) -> None:
         """The node resource group is the cluster's own: nobody else's, and not there before it."""
         name = admission.body["properties"]["nodeResourceGroup"]
@@ -247,10 +205,3 @@ async def _assigned(reader: Reader, identity: Document) -> Document:
             )
         found[id] = {"principalId": principal, "clientId": resource.status.get("clientId")}
     return found
-
-
-def _cidr(text: Any, target: str) -> ipaddress.IPv4Network:
-    try:
-        return ipaddress.IPv4Network(text)
-    except ValueError as e:
-        raise ArmError("InvalidCidr", f"'{text}' is not a valid CIDR: {e}.", target=target) from None

@@ -19,7 +19,7 @@ POOL_NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 DEFAULT_SIZE = "Standard_D2s_v3"
 DEFAULTS: Document = {
     "count": 1, "mode": "User", "osType": "Linux", "osSKU": "Ubuntu", "type": "VirtualMachineScaleSets",
-    "maxPods": 30, "enableAutoScaling": False, "enableNodePublicIP": False, "osDiskSizeGB": 128,
+    "enableAutoScaling": False, "enableNodePublicIP": False, "osDiskSizeGB": 128,
     "osDiskType": "Managed", "kubeletDiskType": "OS", "scaleDownMode": "Delete",
     "upgradeSettings": {"maxSurge": "10%"},
 }  # fmt: skip
@@ -45,7 +45,8 @@ async def admit(admission: Admission, version: str, sizes: Sizes) -> None:
         if name in seen:
             raise ArmError("InvalidParameter", f"There are two agent pools '{name}'.", target="agentPoolProfiles")
         seen.add(name)
-        _pool(admission.body["location"], pool, old.get(name), version, sizes)
+        max_pods = 250 if _overlaid(admission) else 30
+        _pool(admission.body["location"], pool, old.get(name), version, sizes, max_pods)
     if not any(p["mode"] == "System" for p in given):
         raise ArmError(
             "OperationNotAllowed" if admission.existing else "InvalidParameter",
@@ -57,12 +58,17 @@ async def admit(admission: Admission, version: str, sizes: Sizes) -> None:
         admission.private[node_settings.FORMER] = node_settings.former(admission.existing, given)
 
 
-def _pool(location: str, pool: Document, old: Document | None, version: str, sizes: Sizes) -> None:
+def _overlaid(admission: Admission) -> bool:
+    profile = admission.body["properties"].get("networkProfile") or {}
+    return bool(profile.get("networkPluginMode") == "overlay")
+
+
+def _pool(location: str, pool: Document, old: Document | None, version: str, sizes: Sizes, max_pods: int) -> None:
     for key in _UNSHOWN:
         pool.pop(key, None)
     for key, value in (old or {}).items():
         pool.setdefault(key, copy.deepcopy(value))
-    for key, value in DEFAULTS.items():
+    for key, value in {**DEFAULTS, "maxPods": max_pods}.items():
         if pool.get(key) in (None, ""):
             pool[key] = copy.deepcopy(value)
     pool["vmSize"] = pool.get("vmSize") or DEFAULT_SIZE
@@ -133,11 +139,12 @@ def _version(location: str, pool: Document, old: Document | None, control_plane:
 
 
 async def _subnet_room(admission: Admission) -> None:
-    """Every node takes its own address and one for each pod it may run."""
+    """Every node takes its own address and, unless its pods have those of an overlay, one for each pod it may run."""
     need: dict[str, int] = {}
     for pool in names.pools(admission.body):
         if subnet_id := pool.get("vnetSubnetID"):
-            need[subnet_id] = need.get(subnet_id, 0) + pool["count"] * (1 + pool["maxPods"])
+            each = 1 if _overlaid(admission) else 1 + int(pool["maxPods"])
+            need[subnet_id] = need.get(subnet_id, 0) + pool["count"] * each
     for subnet_id, count in need.items():
         prefix = await subnet_prefix(admission.reader, subnet_id)
         if prefix.num_addresses - 5 < count:

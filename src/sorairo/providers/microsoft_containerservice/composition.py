@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sorairo.engine.types import Document, Resource
+from sorairo.providers import overlays
+from sorairo.providers.microsoft_containerservice import network
 from sorairo.providers.microsoft_containerservice.cloud import identity_id
 from sorairo.providers.microsoft_containerservice.names import Names, names, pools
 
@@ -177,6 +179,7 @@ def _scale_set(
     id = it.scale_set(pool["name"])
     name = id.rsplit("/", 1)[1]
     balancer = f"{it.load_balancer}/backendAddressPools"
+    overlay = network.overlay(cluster)
     ips: list[Document] = [
         {
             "name": f"ipconfig{n + 1}",
@@ -197,7 +200,7 @@ def _scale_set(
                 ),
             },
         }
-        for n in range(1 + int(pool["maxPods"]))
+        for n in range(1 if overlay else 1 + int(pool["maxPods"]))
     ]
     nic = {
         "name": name,
@@ -237,6 +240,8 @@ def _scale_set(
     if zones := pool.get("availabilityZones"):
         body["zones"] = zones
     private: dict[str, Any] = {"customData": custom_data, "instanceFiles": files}
+    if overlay:
+        private[overlays.KEY] = {"cidr": overlay, "pool": it.cluster}
     if secrets:
         private["instanceSecrets"] = secrets
     needs = (it.group, it.load_balancer, *([it.kubelet_identity] if identity_id(cluster) else []), it.network)

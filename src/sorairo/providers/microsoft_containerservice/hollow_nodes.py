@@ -16,19 +16,26 @@ from sorairo.engine.types import Context, Document, Resource
 from sorairo.providers.microsoft_containerservice import bootstrap, kwok
 from sorairo.providers.microsoft_containerservice.names import pools
 from sorairo.providers.microsoft_containerservice.observe import Node
+from sorairo.providers.overlays import block_of
 
 OS_IMAGE = "sorairo hollow node"
 
 
 def node_object(
-    cluster: Resource, pool: Document, instance: Resource, addresses: Sequence[str], cpus: int, memory_bytes: int
+    cluster: Resource,
+    pool: Document,
+    instance: Resource,
+    addresses: Sequence[str],
+    cpus: int,
+    memory_bytes: int,
+    block: str | None = None,
 ) -> Object:
-    """`addresses`: of the instance's NIC, the machine's own first, then its pods'."""
+    """`addresses`: of the instance's NIC, the machine's own first, then its pods'; `block`: theirs, in an overlay."""
     name = instance.properties["osProfile"]["computerName"]
     zone = (instance.body.get("zones") or ["0"])[0]
     labels = {k: v.replace("{{ ds.meta_data.zone }}", zone) for k, v in bootstrap.node_labels(cluster, pool).items()}
     spec: Object = {"providerID": f"azure://{instance.id}", "taints": bootstrap.taints(pool)}
-    if (cidr := pod_cidr(addresses)) is not None:
+    if (cidr := block or pod_cidr(addresses)) is not None:
         spec["podCIDR"], spec["podCIDRs"] = cidr, [cidr]
     identity = str(uuid.uuid5(uuid.NAMESPACE_URL, instance.key))
     return {
@@ -125,6 +132,6 @@ async def ensure(
             raise Retry(0.1, f"waiting for the addresses of {node.name}")
         pool = by_name[node.pool]
         cpus, memory = sizes[pool["vmSize"].lower()]
-        missing.append(node_object(cluster, pool, instance, addresses, cpus, memory))
+        missing.append(node_object(cluster, pool, instance, addresses, cpus, memory, block_of(nic)))
         await asyncio.sleep(0)  # A thousand of these take as long as many requests do.
     await api.create_all(at, "/api/v1/nodes", missing)

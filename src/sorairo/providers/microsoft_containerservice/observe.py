@@ -11,6 +11,7 @@ from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource
 from sorairo.providers.microsoft_containerservice import (
     addons,
+    api_access,
     bootstrap,
     cloud,
     composition,
@@ -141,7 +142,7 @@ class Observer:
             authority=self._on.authority,
             root=self._on.machines.root,
         )
-        wanted_leg = self._on.leg(cluster, endpoint, it.network)
+        wanted_leg = self._on.leg(cluster, endpoint, it.network, await api_access.allowed(ctx, cluster))
         parts = await self._parts(ctx, cluster, endpoint)
         wrong = set()
         for part in parts:

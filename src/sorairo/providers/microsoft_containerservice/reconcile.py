@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from sorairo.drivers.kubernetes import NotReady, node_ready
-from sorairo.drivers.protocols import Machine
+from sorairo.drivers.protocols import Leg, Machine
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource, Step
 from sorairo.providers.microsoft_containerservice import (
     addons,
+    api_access,
     controlplane,
     drain,
     entra,
@@ -72,7 +73,9 @@ class ClusterReconciler:
             assert actual.leg_wanted
             add(Step("control plane address", self.leg, (replace(actual.leg_wanted, network=None),)))
         if not actual.leg:
-            way = needs("network", "control plane address")
+            assert actual.leg_wanted
+            own = () if actual.leg_wanted.allowed is None else ("public address",)
+            way = needs("network", "control plane address", *own)
             add(Step("control plane's way in", self.leg, (actual.leg_wanted,), way))
         if actual.shut_out:
             add(Step("control plane's way to the token service", self.door, (), needs("control plane address")))
@@ -205,7 +208,9 @@ class ClusterReconciler:
         if await ctx.settled(id) is not None:
             raise Retry(0.2, f"{id} is still there")
 
-    async def leg(self, ctx: Context, resource: Resource, leg: Any) -> None:
+    async def leg(self, ctx: Context, resource: Resource, leg: Leg) -> None:
+        if leg.network and leg.allowed is not None:  # The nodes' own public address may be known only now.
+            leg = replace(leg, allowed=await api_access.allowed(ctx, resource))
         await self._on.links.ensure_leg(leg)
 
     async def door(self, ctx: Context, resource: Resource) -> None:

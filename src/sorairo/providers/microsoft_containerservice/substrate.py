@@ -16,6 +16,7 @@ from sorairo.engine.types import Context, Resource
 from sorairo.providers.microsoft_containerservice import entra
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
 from sorairo.providers.microsoft_containerservice.entra import Authority
+from sorairo.providers.microsoft_containerservice.network import overlay
 
 PUBLIC_POOL = "public addresses"
 PORT_POOL = "loopback ports"
@@ -75,12 +76,15 @@ class Substrate:
         wanted = self.doors is not None and entra.profile(cluster) is not None
         return wanted and not self.doors.is_open(host_name(cluster.id))  # type: ignore[union-attr]
 
-    def leg(self, cluster: Resource, endpoint: Endpoint, network: str) -> Leg | None:
-        """The control plane's way to the public range and into the cluster's virtual network (its resource id)."""
+    def leg(self, cluster: Resource, endpoint: Endpoint, network: str, allowed: tuple[str, ...] | None) -> Leg | None:
+        """The control plane's way to the public range and into the cluster's virtual network (its resource id).
+        `allowed`: who may call the API server; None: anybody."""
         if self.hollow:
             return None
         id = host_name(cluster.id)
-        return Leg(id, cluster.id, id, endpoint.address, host_name(network))
+        pods = overlay(cluster)
+        reach = (pods,) if pods else ()
+        return Leg(id, cluster.id, id, endpoint.address, host_name(network), reach, allowed)
 
 
 def _is_free(port: int) -> bool:
@@ -95,6 +99,7 @@ def _is_free(port: int) -> bool:
 
 
 def access(cluster: Resource, endpoint: Endpoint) -> Access:
-    """Sorairo's own way to the API server."""
+    """Sorairo's own way to the API server: on linux from beside it, whoever else may call it."""
     pki = cluster.private["pki"]
-    return Access(endpoint.url, pki["ca.crt"], pki["sorairo.crt"], pki["sorairo.key"])
+    inside = None if endpoint.kwok_port else host_name(cluster.id)
+    return Access(endpoint.url, pki["ca.crt"], pki["sorairo.crt"], pki["sorairo.key"], inside)

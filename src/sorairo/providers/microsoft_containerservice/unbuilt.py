@@ -12,7 +12,7 @@ from sorairo.engine.types import Document
 
 CLUSTER = (
     "addonProfiles.*.enabled", "aiToolchainOperatorProfile.enabled",
-    "apiServerAccessProfile.authorizedIPRanges", "apiServerAccessProfile.enablePrivateCluster",
+    "apiServerAccessProfile.enablePrivateCluster",
     "apiServerAccessProfile.enableVnetIntegration", "autoUpgradeProfile.upgradeChannel", "azureMonitorProfile",
     "diskEncryptionSetID", "enableFIPS", "httpProxyConfig", "ingressProfile",
     "metricsProfile.costAnalysis.enabled", "networkProfile.loadBalancerProfile.outboundIPPrefixes",

@@ -20,6 +20,7 @@ from sorairo.providers.microsoft_network.references import check_there, missing
 from sorairo.providers.microsoft_network.resolver import machine_of, servers, suffix
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, check_dns_servers, subnet_prefix
+from sorairo.providers.overlays import block_of, overlay_of, pool_name
 
 
 async def find_subnet(reader: Reader, subnet_id: str, target: str) -> Document:
@@ -97,7 +98,7 @@ class Actual:
     desired: Nic | None
     """None while it has no addresses yet, or no machine to be in."""
     addresses: tuple[str, ...]
-    """One for each ipConfiguration, in order; empty until claimed."""
+    """One for each ipConfiguration, in order; empty until all that it needs is claimed."""
     partial: bool = False
     """Something of it stands, though not all."""
     dns: Document = field(default_factory=dict)
@@ -134,9 +135,10 @@ class NicReconciler:
             address=addresses[0],
             gateway=gateway(network),
             prefix_length=network.prefixlen,
-            secondary=addresses[1:],
+            secondary=(*addresses[1:], *([block] if (block := block_of(resource)) else [])),
             mac=mac_address(resource.id),
             guarded=bool(resource.properties.get("networkSecurityGroup")),
+            overlay=(overlay_of(resource) or {}).get("cidr"),
         )
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
@@ -152,6 +154,8 @@ class NicReconciler:
         return {"macAddress": mac_address(resource.id).replace(":", "-").upper(), "dnsSettings": shown}
 
     async def claim(self, ctx: Context, resource: Resource) -> None:
+        if overlay := overlay_of(resource):
+            await self._claim_block(ctx, resource, overlay)
         subnet_id = subnet_of(resource)
         network = parse_prefix(subnet_prefix(await find_subnet(ctx, subnet_id, resource.id)), subnet_id)
         ips = configurations(resource)
@@ -180,6 +184,17 @@ class NicReconciler:
                 target=subnet_id,
             ) from e
 
+    async def _claim_block(self, ctx: Context, resource: Resource, overlay: Document) -> None:
+        """Of an overlay, a /24 for what runs on the machine."""
+        cidr = overlay["cidr"]
+        blocks = (str(each) for each in parse_prefix(cidr, resource.id).subnets(new_prefix=24))
+        try:
+            await ctx.claim(pool_name(overlay), blocks)
+        except ArmError as e:
+            if e.code != "PoolExhausted":
+                raise
+            raise ArmError("SubnetIsFull", f"Pod CIDR {cidr} has no /24 left for another node.", target=cidr) from e
+
     async def ensure(self, ctx: Context, resource: Resource, desired: Nic | None) -> None:
         """`desired` None: it was not known when this was planned."""
         await ctx.settled(parse_id(subnet_of(resource)).parent)
@@ -203,6 +218,8 @@ async def _dns(reader: Reader, nic: Resource) -> Document:
 def claimed(nic: Resource) -> tuple[str, ...]:
     """One address for each ipConfiguration, in order; empty until all are claimed."""
     addresses = tuple(nic.private.get("addresses", ()))
+    if overlay_of(nic) and not block_of(nic):
+        return ()
     return addresses if len(addresses) >= len(configurations(nic)) else ()
 
 

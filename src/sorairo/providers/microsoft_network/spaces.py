@@ -6,6 +6,8 @@ import ipaddress
 
 from sorairo.engine.types import Reader, Resource
 from sorairo.providers.microsoft_network.service_tags import OURS, Space
+from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES
+from sorairo.providers.overlays import overlay_of
 
 
 class Spaces:
@@ -16,4 +18,8 @@ class Spaces:
 
     async def of(self, reader: Reader, network: Resource) -> Space:
         """https://learn.microsoft.com/azure/virtual-network/service-tags-overview#available-service-tags"""
-        return Space(tuple(network.properties["addressSpace"]["addressPrefixes"]), self._services)
+        prefixes = network.properties["addressSpace"]["addressPrefixes"]
+        nics = [nic for type in NIC_TYPES for nic in await reader.naming(network.id, type=type)]
+        # What runs on its machines is of the network, by whatever addresses these know each other.
+        overlays = sorted({overlay["cidr"] for nic in nics if (overlay := overlay_of(nic))})
+        return Space((*prefixes, *overlays), self._services)

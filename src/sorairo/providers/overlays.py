@@ -1,0 +1,28 @@
+"""Overlays: addresses of what runs on machines that only these machines know (a cluster's pods).
+
+Who makes machines says of which overlay they are, in the private part of scale set, instance and NIC: `overlay`, its
+`cidr` and the `pool` that its blocks are counted in. The NIC claims a block of it.
+"""
+
+from __future__ import annotations
+
+from sorairo.engine.types import Document, Resource
+
+KEY = "overlay"
+
+
+def overlay_of(resource: Resource) -> Document | None:
+    """`{"cidr", "pool"}` of the overlay that a resource is in."""
+    return resource.private.get(KEY)
+
+
+def pool_name(overlay: Document) -> str:
+    return f"overlay {overlay['pool'].lower()}"
+
+
+def block_of(nic: Resource | None) -> str | None:
+    """The CIDR that a NIC's machine has of its overlay; None: it is in none, or has none yet."""
+    overlay = overlay_of(nic) if nic else None
+    if nic is None or overlay is None:
+        return None
+    return next(iter(nic.private.get("claims", {}).get(pool_name(overlay), ())), None)
