@@ -89,7 +89,7 @@ def test_what_cannot_be_asked(clients: Clients, node: tuple[str, str], changes: 
     assert refused.value.error.code == code
 
 
-def test_who_may_not_read_the_machine_may_not_ask_about_it(hollow: Installation, node: tuple[str, str]) -> None:
+def test_of_a_machine_that_is_not_there_nothing_is_said(hollow: Installation, node: tuple[str, str]) -> None:
     missing = node[0].replace(NODES, "nowhere")
     answer = hollow.arm("POST", f"{hollow.subscription}/resourceGroups/{WATCHER[0]}/providers/Microsoft.Network/"
                                 f"networkWatchers/{WATCHER[1]}/ipFlowVerify", flow((missing, node[1])))  # fmt: skip
@@ -159,3 +159,12 @@ def test_the_topology_of_a_group(az: Az, cluster: str, clients: Clients, node: t
 def test_a_watcher_elsewhere_is_none(clients: Clients, node: tuple[str, str]) -> None:
     with pytest.raises(ResourceNotFoundError):
         clients.network.network_watchers.get(GROUP, "NetworkWatcher_westeurope")
+
+
+def test_simulated_nodes_carry_no_packets(hollow: Installation) -> None:
+    asked = {"api-version": "2026-12-01", "to": "198.18.0.20:80"}
+    answer = hollow.http.get("/providers/Microsoft.Sorairo/packets/default", params=asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (501, "NotImplemented")
+    for wrong in ({"to": "web:80"}, {"to": "198.18.0.20:0"}, {"to": "198.18.0.20:80", "protocol": "icmp"}):
+        answer = hollow.http.get("/providers/Microsoft.Sorairo/packets/default", params={**asked, **wrong})
+        assert answer.status_code == 400, wrong

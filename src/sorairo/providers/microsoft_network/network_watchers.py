@@ -52,7 +52,7 @@ NETWORK_WATCHERS: ResourceType[None] = ResourceType(
 
 
 class Watchers:
-    """The answers. Who asks must be allowed to ask the watcher, and to read what is asked about."""
+    """The answers. Who asks must be allowed to ask the watcher (`scope`), and to read what is asked about."""
 
     def __init__(self, effective: Effective) -> None:
         self._effective = effective
@@ -81,7 +81,7 @@ class Watchers:
         self, *, scope: str, body: Document, reader: Reader, show: Callable[[str], Document], may: May, **_: Any
     ) -> Document:
         """`az network watcher test-ip-flow`."""
-        show(_watcher(scope))
+        show(scope)
         direction: Direction = _one_of(body, "direction", ("inbound", "outbound"))
         protocol = _one_of(body, "protocol", ("tcp", "udp"))
         local, remote = _address(body, "localIPAddress"), _address(body, "remoteIPAddress")
@@ -106,7 +106,7 @@ class Watchers:
         self, *, scope: str, body: Document, reader: Reader, show: Callable[[str], Document], may: May, **_: Any
     ) -> Document:
         """`az network watcher show-next-hop`."""
-        show(_watcher(scope))
+        show(scope)
         source, destination = _address(body, "sourceIPAddress"), _address(body, "destinationIPAddress")
         resource = await self._target(reader, body, may, source)
         await self._effective.standing(resource)
@@ -122,7 +122,7 @@ class Watchers:
         self, *, scope: str, body: Document, reader: Reader, show: Callable[[str], Document], may: May, **_: Any
     ) -> Document:
         """`az network watcher show-topology`: of a resource group, a virtual network or a subnet."""
-        watcher = show(_watcher(scope))
+        watcher = show(scope)
         network = str((body.get("targetVirtualNetwork") or {}).get("id") or "")
         subnet = str((body.get("targetSubnet") or {}).get("id") or "")
         group = str(body.get("targetResourceGroupName") or "")
@@ -174,14 +174,6 @@ async def interfaces_of(reader: Reader, machine: str) -> list[Resource]:
     inside = await reader.list(type=NIC_TYPES[1], under=machine)
     attached = [nic for nic in await reader.list(type=NIC_TYPES[0]) if machine_of(nic)]
     return [nic for nic in (*inside, *attached) if (machine_of(nic) or "").lower() == machine.lower()]
-
-
-def _watcher(scope: str) -> str:
-    """The watcher's id, of the scope of one of its actions."""
-    id = parse_id(scope)
-    while id.type.lower() != NETWORK_WATCHER.lower():
-        id = parse_id(id.parent)
-    return id.text
 
 
 def _unauthorized(id: ResourceId) -> ArmError:
