@@ -6,7 +6,7 @@ The fabric says how it gets to a node; there the node's own kernel is asked what
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from sorairo import kube_proxy
 from sorairo.drivers.kubernetes import KubernetesApi
@@ -85,7 +85,7 @@ class Packets:
     # --- inside a node -------------------------------------------------------------------------------
 
     async def _in_node(self, reader: Reader, fabric: Fabric, nic: Nic, packet: Packet) -> tuple[Hop, ...]:
-        if packet.destination in _pods(nic):
+        if _routed(nic, packet.destination):
             return (await self._pod(reader, nic, packet.destination, packet.destination_port),)
         hop = await self._by_kube_proxy(reader, fabric, nic, packet)
         return (hop,) if hop else ()
@@ -111,7 +111,7 @@ class Packets:
             return hop
         ends = []
         for address, port in found.endpoints:
-            if address in _pods(nic) or address == nic.address:
+            if _routed(nic, address) or address == nic.address:
                 ends.append(await self._pod(reader, nic, address, port))
             else:
                 source = nic.address if found.masqueraded else packet.source
@@ -156,5 +156,6 @@ class Packets:
             return None
 
 
-def _pods(nic: Nic) -> frozenset[str]:
-    return frozenset(each.removesuffix("/32") for each in nic.secondary)
+def _routed(nic: Nic, address: str) -> bool:
+    """Whether an address is one of a node's pods."""
+    return any(IPv4Address(address) in IPv4Network(each) for each in nic.secondary)
