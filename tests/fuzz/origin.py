@@ -38,6 +38,7 @@ from sorairo.providers import (
 )
 from sorairo.providers.microsoft_authorization.locks import Locks
 from sorairo.providers.microsoft_compute.sizes import SIZES
+from sorairo.providers.microsoft_containerservice import entra
 from sorairo.providers.microsoft_containerservice.admission import Capacity
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.store import Store
@@ -164,15 +165,23 @@ async def origin(folder: Path) -> AsyncIterator[Origin]:
     principals = Principals(directory)
     api = MemoryApi(host.etcd, host.control_planes, host.nodes)
     substrate = Substrate(
-        "hollow", host.control_planes, host.links, api, PUBLIC, tuple(range(20000, 20100)), _seed_nothing
+        "hollow",
+        host.control_planes,
+        host.links,
+        api,
+        PUBLIC,
+        tuple(range(20000, 20100)),
+        entra.Authority(directory.tenant_id, BASE, "CA"),
+        None,
+        _seed_nothing,
     )
     sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
     providers = [
         microsoft_resources.provider(store, inside),
         microsoft_authorization.provider(store, directory),
         microsoft_managedidentity.provider(principals),
-        microsoft_network.provider(host.links, host.traffic, PUBLIC, blocks=True),
-        microsoft_compute.provider(host.nodes),
+        microsoft_network.provider(host.links, host.traffic, PUBLIC, host.names, blocks=True),
+        microsoft_compute.provider(host.nodes, principals),
         microsoft_containerservice.provider(substrate, principals, sizes, Capacity(None)),
     ]
     control = Control(store, Registry(providers), schemas.check, locks.check)
