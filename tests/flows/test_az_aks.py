@@ -112,6 +112,17 @@ def test_scaling_and_tags(az: Az, hollow: Installation, cluster: str) -> None:
     assert len(nodes(hollow)) == 1
 
 
+def test_authorized_ranges_and_network_policy_are_turned_on_and_off(az: Az, cluster: str) -> None:
+    ranges = "73.140.245.0/24,8.8.8.8"
+    on = az("aks", "update", *THIS, "--api-server-authorized-ip-ranges", ranges, "--network-policy", "azure")
+    assert on["apiServerAccessProfile"]["authorizedIpRanges"] == ["73.140.245.0/24", "8.8.8.8/32"]
+    assert on["networkProfile"]["networkPolicy"] == "azure"
+    assert az.refused("aks", "update", *THIS, "--network-policy", "calico").code == "NotImplemented"
+    off = az("aks", "update", *THIS, "--api-server-authorized-ip-ranges", "", "--network-policy", "none")
+    assert not off["apiServerAccessProfile"]["authorizedIpRanges"]
+    assert off["networkProfile"]["networkPolicy"] == "none"
+
+
 def test_commands_run_in_the_cluster(az: Az, hollow: Installation, cluster: str, tmp_path: Path) -> None:
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "sent"}, "data": {"a": "b"}}
     (tmp_path / "map.json").write_text(json.dumps(manifest))

@@ -11,6 +11,7 @@ import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from sorairo.cluster.policy.objects import Block, Labels, Pod, Pods, Policy, Port, Rule
 from sorairo.drivers.screens import Opening, Protocol, Screen, Side
@@ -20,36 +21,48 @@ Kind = tuple[str, Labels]
 
 
 @dataclass(slots=True)
+class _Alike:
+    """Pods of one kind."""
+
+    kind: Kind
+    labels: dict[str, str]
+    pods: list[Pod] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class _World:
-    namespaces: Mapping[str, Labels]
-    kinds: dict[Kind, list[Pod]]
+    spaces: dict[str, dict[str, str]]
+    """Labels of namespaces, by name."""
+    kinds: dict[str, list[_Alike]]
+    """By namespace."""
     groups: dict[str, frozenset[str]] = field(default_factory=dict)
     services: dict[str, frozenset[tuple[str, int]]] = field(default_factory=dict)
 
     def members(self, peers: tuple[Pods, ...], at_home: str) -> frozenset[str]:
         """Addresses of the pods that one of the peers of a policy in namespace `at_home` stands for."""
         found: set[str] = set()
-        for (namespace, labels), pods in self.kinds.items():
-            if any(self._is(peer, at_home, namespace, labels) for peer in peers):
-                found.update(pod.address for pod in pods if pod.address)
+        for namespace, kinds in self.kinds.items():
+            here = [peer.pods for peer in peers if self._inside(peer, at_home, namespace)]
+            for alike in kinds if here else ():
+                if any(pods.matches(alike.labels) for pods in here):
+                    found.update(pod.address for pod in alike.pods if pod.address)
         return frozenset(found)
 
-    def _is(self, peer: Pods, at_home: str, namespace: str, labels: Labels) -> bool:
+    def _inside(self, peer: Pods, at_home: str, namespace: str) -> bool:
         if peer.namespaces is None:
-            inside = namespace == at_home
-        else:
-            known = self.namespaces.get(namespace)
-            inside = known is not None and peer.namespaces.matches(dict(known))
-        return inside and peer.pods.matches(dict(labels))
+            return namespace == at_home
+        known = self.spaces.get(namespace)
+        return known is not None and peer.namespaces.matches(known)
 
     def listening(self, protocol: Protocol, name: str) -> frozenset[tuple[str, int]]:
         """Addresses of pods with a port of that name, and which it is."""
         return frozenset(
             (pod.address, number)
-            for pods in self.kinds.values()
-            for pod in pods
+            for kinds in self.kinds.values()
+            for alike in kinds
+            for pod in alike.pods
             for called, used, number in pod.ports
-            if pod.address and (called, used) == (name, protocol)
+            if pod.address and called == name and used == protocol
         )
 
 
@@ -65,14 +78,21 @@ def screens(
     policies: Iterable[Policy], namespaces: Mapping[str, Labels], pods: Iterable[Pod], machines: Mapping[str, Screen]
 ) -> dict[str, Screen]:
     """By node name, for each of `machines`, which are empty screens of theirs. `namespaces`: labels by name."""
-    kinds: dict[Kind, list[Pod]] = defaultdict(list)
+    alikes: dict[Kind, _Alike] = {}
+    by_node: dict[str, list[Pod]] = defaultdict(list)
     for pod in pods:
         if not pod.apart:
-            kinds[pod.namespace, pod.labels].append(pod)
-    world = _World(namespaces, dict(kinds))
+            kind = pod.namespace, pod.labels
+            alike = alikes.get(kind) or alikes.setdefault(kind, _Alike(kind, dict(pod.labels)))
+            alike.pods.append(pod)
+            by_node[pod.node].append(pod)
+    kinds: dict[str, list[_Alike]] = defaultdict(list)
+    for alike in alikes.values():
+        kinds[alike.kind[0]].append(alike)
+    world = _World({name: dict(labels) for name, labels in namespaces.items()}, dict(kinds))
     about: dict[str, dict[Kind, list[_Part]]] = {"ingress": defaultdict(list), "egress": defaultdict(list)}
     for policy in sorted(policies, key=lambda each: (each.namespace, each.name)):
-        chosen = [k for k in kinds if k[0] == policy.namespace and policy.pods.matches(dict(k[1]))]
+        chosen = [a.kind for a in kinds.get(policy.namespace, ()) if policy.pods.matches(a.labels)]
         if not chosen:
             continue
         for side, rules in (("ingress", policy.ingress), ("egress", policy.egress)):
@@ -80,10 +100,6 @@ def screens(
                 part = _part(world, policy, rules)
                 for kind in chosen:
                     about[side][kind].append(part)
-    by_node: dict[str, list[Pod]] = defaultdict(list)
-    for each in kinds.values():
-        for pod in each:
-            by_node[pod.node].append(pod)
     return {node: _screen(world, about, by_node.get(node, []), empty) for node, empty in machines.items()}
 
 
@@ -94,17 +110,12 @@ def _part(world: _World, policy: Policy, rules: tuple[Rule, ...]) -> _Part:
 
 def _opening(world: _World, policy: Policy, rule: Rule) -> Opening | None:
     """None: it is for nobody, such as everything of a block but all of it."""
-    peers = tuple(sorted({p for p in rule.peers if isinstance(p, Pods)}, key=repr))
-    blocks = _blocks([p for p in rule.peers if isinstance(p, Block)])
+    peers, blocks = _peers(rule.peers)
     if rule.peers and not peers and not blocks:
         return None
-    group = None
-    if peers:
-        # Peers that name namespaces are the same wherever the policy is.
-        home = policy.namespace if any(p.namespaces is None for p in peers) else ""
-        group = hashlib.sha256(f"{home} {peers!r}".encode()).hexdigest()[:16]
-        if group not in world.groups:
-            world.groups[group] = world.members(peers, policy.namespace)
+    group = _group(peers, policy.namespace) if peers else None
+    if group is not None and group not in world.groups:
+        world.groups[group] = world.members(peers, policy.namespace)
     services = tuple(sorted({(port.protocol, port.name) for port in rule.ports if port.name}))
     for protocol, name in services:
         if f"{protocol}-{name}" not in world.services:
@@ -117,6 +128,23 @@ def _opening(world: _World, policy: Policy, rule: Rule) -> Opening | None:
         services=tuple((protocol, f"{protocol}-{name}") for protocol, name in services),
         any_port=not rule.ports,
     )
+
+
+# What follows depends on a policy alone, and policies change less often than pods come and go.
+
+
+@lru_cache(maxsize=4096)
+def _peers(peers: tuple[Pods | Block, ...]) -> tuple[tuple[Pods, ...], tuple[str, ...]]:
+    """Pods, each once and in order, and blocks."""
+    pods = sorted({p for p in peers if isinstance(p, Pods)}, key=repr)
+    return tuple(pods), _blocks([p for p in peers if isinstance(p, Block)])
+
+
+@lru_cache(maxsize=4096)
+def _group(peers: tuple[Pods, ...], namespace: str) -> str:
+    """A name for the peers of a policy of this namespace: those that name namespaces are the same wherever it is."""
+    home = namespace if any(p.namespaces is None for p in peers) else ""
+    return hashlib.sha256(f"{home} {peers!r}".encode()).hexdigest()[:16]
 
 
 def _blocks(blocks: list[Block]) -> tuple[str, ...]:
@@ -139,6 +167,7 @@ def _without(whole: ipaddress.IPv4Network, hole: ipaddress.IPv4Network) -> list[
     return [] if whole.subnet_of(hole) else list(whole.address_exclude(hole))
 
 
+@lru_cache(maxsize=4096)
 def _ranges(ports: tuple[Port, ...]) -> tuple[tuple[Protocol, int, int], ...]:
     """In order, and apart."""
     merged: list[tuple[Protocol, int, int]] = []
