@@ -87,7 +87,8 @@ class Host:
         found = {id: state.owner for id, state in {**self.control_planes.states, **self.nodes.states}.items()}
         for kept in (self.links.networks, self.links.nics, self.links.legs):
             found |= {f"{type(o).__name__} {id}": o.owner for id, o in kept.items()}
-        for driver in (self.traffic.firewalls, self.traffic.balancers, self.traffic.publics, self.traffic.outbounds):
+        drivers = [getattr(self.traffic, each.name) for each in fields(self.traffic) if each.name != "probes"]
+        for driver in drivers:
             for id, state in cast(Any, driver).whole.items():
                 found[f"{type(driver).__name__} {id}"] = getattr(state, "spec", state).owner
         for id, spec in self.names.whole.items() if self.names else ():

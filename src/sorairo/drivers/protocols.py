@@ -186,7 +186,8 @@ class Network:
 class Nic:
     """A machine's network interface `eth0` in namespace `namespace` (made when missing; one NIC a namespace).
 
-    All its traffic goes by the gateway, its subnet's neighbours' too. Its namespace forwards (a node's pods need it).
+    All its traffic goes by the gateway, its subnet's neighbours' too. Its namespace forwards (a node's pods need it);
+    whether the network passes on what that forwards for others is `forwarding`.
     """
 
     id: str
@@ -206,6 +207,8 @@ class Nic:
     overlay: str | None = None
     """A CIDR that `secondary` is part of, and that only machines in it know: connections from there to addresses that
     are not of it come from `address`."""
+    forwarding: bool = False
+    """Its machine may send what has another's source, and be sent what is for another (`drivers.routing`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from sorairo.drivers.routing import Peerings, RouteTables
 
 T = TypeVar("T")
 
@@ -277,4 +280,6 @@ class Traffic:
     balancers: Balancers
     publics: PublicAddresses
     outbounds: Outbounds
+    peerings: Peerings
+    tables: RouteTables
     probes: Probes

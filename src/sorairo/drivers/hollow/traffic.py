@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.protocols import DriverError
+from sorairo.drivers.routing import Peering, RouteTable
 from sorairo.drivers.traffic import (
     Balancer,
     BalancerState,
@@ -151,6 +152,39 @@ class HollowOutbounds(_Kept[Outbound]):
         return self._observe("observe_outbounds")
 
 
+class HollowPeerings(_Kept[Peering]):
+    """`routing.Peerings` in memory."""
+
+    async def ensure_peering(self, spec: Peering) -> None:
+        for other in self.whole.values():
+            if other.id != spec.id and (other.network, other.remote) == (spec.network, spec.remote):
+                raise DriverError(f"network {spec.network} has a peering with {spec.remote} already: {other.id}")
+        self._keep("ensure_peering", spec.id, spec.owner, spec.network, spec)
+
+    async def remove_peering(self, peering_id: str) -> None:
+        self._drop("remove_peering", peering_id)
+
+    async def observe_peerings(self) -> Standing[Peering]:
+        return self._observe("observe_peerings")
+
+
+class HollowRouteTables(_Kept[RouteTable]):
+    """`routing.RouteTables` in memory."""
+
+    async def ensure_route_table(self, spec: RouteTable) -> None:
+        for other in self.whole.values():
+            shared = {*other.subnets} & {*spec.subnets}
+            if other.id != spec.id and other.network == spec.network and shared:
+                raise DriverError(f"{', '.join(sorted(shared))}: routed by table {other.id} already")
+        self._keep("ensure_route_table", spec.id, spec.owner, spec.network, spec)
+
+    async def remove_route_table(self, table_id: str) -> None:
+        self._drop("remove_route_table", table_id)
+
+    async def observe_route_tables(self) -> Standing[RouteTable]:
+        return self._observe("observe_route_tables")
+
+
 class HollowProbes:
     """`traffic.Probes` that ask nobody: everyone is well but those a test puts into `ill` (addresses)."""
 
@@ -187,5 +221,5 @@ class HollowProbes:
 def hollow_traffic(links: HollowLinks) -> Traffic:
     return Traffic(
         HollowFirewalls(links), HollowBalancers(links), HollowPublicAddresses(links), HollowOutbounds(links),
-        HollowProbes(),
+        HollowPeerings(links), HollowRouteTables(links), HollowProbes(),
     )  # fmt: skip

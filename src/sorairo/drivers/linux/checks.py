@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from sorairo.drivers.linux.fabric import EDGE
 from sorairo.drivers.naming import NameSpec, PublicName, PublicZone, View
 from sorairo.drivers.protocols import DriverError, Leg, Network, Nic
+from sorairo.drivers.routing import Peering, RouteTable
 from sorairo.drivers.traffic import Balancer, Firewall, Outbound, PublicAddress
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,13}\Z")  # an interface's name has 15 characters, and its first is ours
@@ -100,6 +101,23 @@ def names(spec: NameSpec) -> NameSpec:
     for each in found:
         if not _NAME.match(each):
             raise DriverError(f"'{each}' is not a name in lower case")
+    return spec
+
+
+def peering(spec: Peering) -> Peering:
+    _ids(spec.id, spec.network, spec.remote)
+    if spec.network == spec.remote:
+        raise DriverError(f"network {spec.network} is no peer of itself")
+    return spec
+
+
+def route_table(spec: RouteTable) -> RouteTable:
+    _ids(spec.id, spec.network)
+    _prefixes((*spec.subnets, *(hop.prefix for hop in spec.hops)))
+    if len({ipaddress.IPv4Network(hop.prefix) for hop in spec.hops}) < len(spec.hops):
+        raise DriverError(f"table {spec.id} has two hops for one prefix")
+    for hop in spec.hops:
+        _addresses(None if hop.to in ("network", "edge", "nowhere") else hop.to)
     return spec
 
 

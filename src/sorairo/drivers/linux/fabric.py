@@ -6,6 +6,8 @@
                                      |                                     |
                                      +---------- names, a leg --- v<network>:dns0 --- network
 
+    network --- p<half>:p<half> --- network
+
 Every veth is a point-to-point link that carries single addresses. Between our own namespaces both ends of every link
 have the same two link-local addresses (UPLINK above, DOWNLINK below), for a next hop means something on its link only;
 a leg's link into a network has addresses of its own there, since answers must find back to it.
@@ -13,8 +15,10 @@ a leg's link into a network has addresses of its own there, since answers must f
 
 from __future__ import annotations
 
+import hashlib
+
 from sorairo.drivers.linux.iproute import Route, route
-from sorairo.drivers.linux.world import LegRecord
+from sorairo.drivers.linux.world import LegRecord, Peer
 from sorairo.drivers.protocols import Network, Nic
 
 EDGE = "edge"
@@ -32,6 +36,9 @@ DNS = "dns0"
 
 UPLINK = "169.254.191.1"
 DOWNLINK = "169.254.191.2"
+PEER = "169.254.191.5"
+"""What the other end of a link between networks is known as, by a neighbour entry: neither end has an address, for a
+network with several peers is above some of them and below others."""
 SERVICES = ("168.63.129.16", "169.254.169.254")
 """Addresses the network itself has: what listens on them in its namespace answers its machines (DNS, health probes,
 instance metadata), and a probe sent from there comes from the first, as Azure's do."""
@@ -75,6 +82,16 @@ def leg_link(leg_id: str) -> str:
     return f"c{leg_id}"
 
 
+def peer_link(half_id: str) -> str:
+    """A network's link to one it is peered with."""
+    return f"p{half_id}"
+
+
+def mac(name: str) -> str:
+    """A locally administered address, always the same for a name."""
+    return "02:" + hashlib.sha256(name.encode()).digest()[:5].hex(":")
+
+
 # --- the routes each spec stands by ---------------------------------------------------------------------
 
 
@@ -96,3 +113,8 @@ def nic_routes(spec: Nic) -> set[Route]:
 def leg_hops(record: LegRecord, network: Network) -> list[tuple[str, str | None]]:
     """(destination, via) in the leg's namespace, by its link into the network."""
     return [(record.near, None), *((prefix, record.near) for prefix in (*network.prefixes, *record.spec.reach))]
+
+
+def peer_hops(peer: Peer) -> list[tuple[str, str | None]]:
+    """(destination, via) in a network, by its link to the peer."""
+    return [(prefix, PEER) for prefix in peer.prefixes]

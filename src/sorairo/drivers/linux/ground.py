@@ -7,19 +7,20 @@ import contextlib
 import ipaddress
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sorairo.drivers.linux import fabric, loadbalancer, nft, rules
+from sorairo.drivers.linux import fabric, loadbalancer, nft, rules, steering
 from sorairo.drivers.linux.iproute import Route, batch, route, route_lines, routes
 from sorairo.drivers.linux.netns import Namespaces
 from sorairo.drivers.linux.records import Records
-from sorairo.drivers.linux.world import BalancerRecord, LegRecord, NicRecord, ViewRecord, World
+from sorairo.drivers.linux.world import BalancerRecord, LegRecord, NicRecord, Peer, RouteRecord, ViewRecord, World
 from sorairo.drivers.naming import PublicName, PublicZone
 from sorairo.drivers.protocols import DriverError, Network
+from sorairo.drivers.routing import Peering
 from sorairo.drivers.traffic import Firewall, Outbound, PublicAddress
 
 P = ParamSpec("P")
@@ -45,8 +46,12 @@ class Ground:
         self.views = Records(folder / "views", ViewRecord)
         self.public_zones = Records(folder / "zones", PublicZone)
         self.public_names = Records(folder / "names", PublicName)
+        self.peerings = Records(folder / "peerings", Peering)
+        self.tables = Records(folder / "tables", RouteRecord)
         self.locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """By network. One network is worked on by one thread at a time."""
+        self.numbering = threading.Lock()
+        """While a number is chosen that must be one table's alone."""
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="links")
 
     async def thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -69,8 +74,33 @@ class Ground:
             {i: each for i, each in self.balancers.all().items() if each.spec.network == network_id},
             {i: each for i, each in self.publics.all().items() if each.network == network_id},
             {i: each for i, each in self.outbounds.all().items() if each.network == network_id},
+            {i: each for i, each in self.tables.all().items() if each.spec.network == network_id},
+            tuple(self._peers(network_id)),
             view=self.views.get(network_id),
         )
+
+    def pairs(self) -> list[tuple[Peering, Peering]]:
+        """Halves that have found each other, each pair in both orders, if both networks are there."""
+        halves = {(each.network, each.remote): each for each in self.peerings.all().values()}
+        return [
+            (half, halves[far, near])
+            for (near, far), half in halves.items()
+            if (far, near) in halves and self.ns.exists(near) and self.ns.exists(far)
+        ]
+
+    def _peers(self, network_id: str) -> Iterator[Peer]:
+        pairs = self.pairs()
+        prefixes = {i: each.prefixes for i, each in self.networks.all().items()} if pairs else {}
+        tables = self.tables.all() if pairs else {}
+        for half, other in pairs:
+            if half.network == network_id:
+                yield Peer(
+                    half,
+                    other,
+                    prefixes.get(half.remote, ()),
+                    {i: each for i, each in tables.items() if each.spec.network == half.remote},
+                    tuple(p for near, _ in pairs if near.network == half.remote for p in prefixes.get(near.remote, ())),
+                )
 
     def machines_in(self, network_id: str) -> list[str]:
         """NICs and legs of a network, in words."""
@@ -80,17 +110,17 @@ class Ground:
     def rules_in(self, network_id: str) -> dict[str, Callable[[], None]]:
         """Firewalls and the like of a network: in words, and how to forget each."""
         found: dict[str, Callable[[], None]] = {}
-        for i, each in self.balancers.all().items():
-            if each.spec.network == network_id:
-                found[f"balancer {i}"] = partial(self.balancers.drop, i)
-        plain: dict[str, Records[Any]] = {
+        kinds: dict[str, Records[Any]] = {
+            "balancer": self.balancers,
             "firewall": self.firewalls,
             "public address": self.publics,
             "outbound": self.outbounds,
+            "peering": self.peerings,
+            "route table": self.tables,
         }
-        for word, records in plain.items():
-            for i, spec in records.all().items():
-                if spec.network == network_id:
+        for word, records in kinds.items():
+            for i, each in records.all().items():
+                if getattr(each, "spec", each).network == network_id:
                     found[f"{word} {i}"] = partial(records.drop, i)
         return found
 
@@ -102,8 +132,10 @@ class Ground:
     def apply_marks(self, world: World) -> None:
         """Bring a network's routing by mark in line with its records."""
         with self.ns.enter(world.network.id):
+            lines = steering.lines(world)
             if not loadbalancer.routes_stand(world):
-                batch(loadbalancer.route_lines(world))
+                lines += loadbalancer.route_lines(world)
+            batch(lines)
 
     def route_public_addresses(self, world: World) -> None:
         """Bring the edge's routes to the network in line with its records."""
@@ -131,6 +163,8 @@ class Ground:
             "views",
             "zones",
             "names",
+            "peerings",
+            "tables",
             "",
         ):
             with contextlib.suppress(OSError):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from socket import AddressFamily, SocketKind
 from socket import socket as Socket
 from typing import Literal
 
-from sorairo.drivers.linux import checks, fabric, nft, rules, standing
+from sorairo.drivers.linux import checks, fabric, nft, peering, rules, standing
 from sorairo.drivers.linux.ground import Ground, stale
 from sorairo.drivers.linux.iproute import batch, route, route_lines, routes
 from sorairo.drivers.linux.loadbalancer import MARKS
@@ -95,7 +94,7 @@ class LinuxLinks:
             # Before the link: never open, not even for a moment.
             self.ground.apply_rules(world, {} if made else None)
             link = fabric.network_link(spec.id)
-            joined = self._join(fabric.EDGE, link, spec.id, fabric.EDGE)
+            joined = self.join(fabric.EDGE, link, spec.id, fabric.EDGE)
             with self._ns.enter(fabric.EDGE):
                 lines = [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
                 batch([*joined, *lines, *self.ground.public_lines(world, set() if joined else routes())])
@@ -109,27 +108,46 @@ class LinuxLinks:
                         *route_lines([(self._public_range, fabric.UPLINK)], fabric.EDGE),
                     ]
                 )
-            self._await_carrier(fabric.EDGE, link)
-            if world.balancers:
+            self.await_carrier(fabric.EDGE, link)
+            if world.routed:
                 self.ground.apply_marks(world)
             if before and before.prefixes != spec.prefixes:
                 for record in self._legs.all().values():
                     if record.spec.network == spec.id:
                         self._join_leg_to_network(record, spec)
+        if before and before.prefixes != spec.prefixes:
+            self._tell(half.network for half in self.ground.peerings.all().values() if half.remote == spec.id)
+
+    def _tell(self, networks: Iterable[str]) -> None:
+        """A network they are joined to is another now, or gone."""
+        for each in {*networks}:
+            with self._locks[each]:
+                if self._networks.get(each) and self._ns.exists(each):
+                    world = self.ground.world(each)
+                    self.ground.apply_rules(world)
+                    with self._ns.enter(each):
+                        now = routes()
+                        batch([line for peer in world.peers for line in peering.lines(peer, now)])
+                    self.ground.apply_marks(world)
 
     def _remove_network(self, network_id: str, with_rules: bool) -> None:
+        peers = [half.remote for half in self.ground.peerings.all().values() if half.network == network_id]
         with self._locks[network_id]:
             if self._networks.get(network_id) is not None:
                 rules = self.ground.rules_in(network_id)
                 if inside := self.ground.machines_in(network_id) + ([] if with_rules else list(rules)):
                     raise DriverError(f"network {network_id} is in use by {', '.join(inside)}")
-                self._unlink(fabric.EDGE, fabric.network_link(network_id))
+                self.unlink(fabric.EDGE, fabric.network_link(network_id))
+                for half in self.ground.peerings.all().values():
+                    if half.network == network_id:
+                        self.unlink(network_id, fabric.peer_link(half.id))
                 self._ns.delete(network_id)
                 for drop in rules.values():
                     drop()
             with self._edge_lock:
                 self._networks.drop(network_id)
                 self._release_edge()
+        self._tell(peers)
 
     # --- NICs -------------------------------------------------------------------------------------------
 
@@ -142,13 +160,15 @@ class LinuxLinks:
             slot = before.slot if before else self._nic_slot(self.ground.world(spec.network))
             self._nics.put(spec.id, NicRecord(spec, slot))
             world = self.ground.world(spec.network)
-            if world.firewalls or spec.guarded:  # before the link: never open, not even for a moment
+            if (
+                world.firewalls or spec.guarded or spec.forwarding or (before and before.spec.forwarding)
+            ):  # before the link: never open, not even for a moment
                 self.ground.apply_rules(world)
             self._create(spec.namespace, fabric.MACHINE_SYSCTLS)
             with self._ns.enter(spec.namespace):
                 nft.sync(rules.nic(spec))
             link = fabric.nic_link(spec.id)
-            made = self._join(spec.network, link, spec.namespace, fabric.INSIDE)
+            made = self.join(spec.network, link, spec.namespace, fabric.INSIDE)
             resized = before is not None and before.spec.prefix_length != spec.prefix_length
             with self._ns.enter(spec.network):
                 lines = made or stale(fabric.nic_routes(spec), link) + _readdress(link, spec.gateway)
@@ -156,7 +176,7 @@ class LinuxLinks:
                 batch(lines + route_lines(fabric.nic_hops(spec), link))
                 # Else an ARP request answered for another machine waits for up to 0.8 s, to let that one be first.
                 write_sysctls({f"ipv4/neigh/{link}/proxy_delay": "0"})
-            if world.balancers:  # after it: routes by mark lead to the link
+            if world.routed:  # after it: routes by mark lead to the link
                 self.ground.apply_marks(world)
                 self.ground.apply_rules(world)
             with self._ns.enter(spec.namespace):
@@ -168,7 +188,7 @@ class LinuxLinks:
                     *route_lines([("default", spec.gateway)], fabric.INSIDE),
                 ]
                 batch(lines)
-            self._await_carrier(spec.network, link)
+            self.await_carrier(spec.network, link)
 
     def _nic_slot(self, world: World) -> int:
         """A number that was not used lately, so that a dead NIC's connections do not come to another's."""
@@ -181,11 +201,11 @@ class LinuxLinks:
         if record is None:
             return
         with self._locks[record.spec.network]:
-            self._unlink(record.spec.network, fabric.nic_link(nic_id))
+            self.unlink(record.spec.network, fabric.nic_link(nic_id))
             self._ns.delete(record.spec.namespace)
             if self._networks.get(record.spec.network) and self._ns.exists(record.spec.network):
                 world = self.ground.world(record.spec.network)
-                if world.firewalls or world.balancers or record.spec.guarded:
+                if world.firewalls or world.routed or record.spec.guarded or record.spec.forwarding:
                     left = {i: each for i, each in world.nics.items() if i != nic_id}
                     self.ground.apply_rules(replace(world, nics=left))
                     self.ground.apply_marks(replace(world, nics=left))
@@ -212,7 +232,7 @@ class LinuxLinks:
             with self._ns.enter(spec.namespace):  # before the link: never open, not even for a moment
                 nft.sync(rules.leg(spec))
             link = fabric.leg_link(spec.id)
-            made = self._join(fabric.EDGE, link, spec.namespace, fabric.INSIDE)
+            made = self.join(fabric.EDGE, link, spec.namespace, fabric.INSIDE)
             with self._ns.enter(fabric.EDGE):
                 lines = made or stale({route(spec.public_address, link)}, link)
                 lines += [f"link set {link} addrgenmode none up", f"addr replace {fabric.UPLINK}/32 dev {link}"]
@@ -232,7 +252,7 @@ class LinuxLinks:
         link, namespace = fabric.leg_link(record.spec.id), record.spec.namespace
         lines = list(first)
         if network is not None:
-            made = self._join(network.id, link, namespace, fabric.NETWORK)
+            made = self.join(network.id, link, namespace, fabric.NETWORK)
             with self._ns.enter(network.id):
                 made += [f"link set {link} addrgenmode none up", f"addr replace {record.near}/32 dev {link}"]
                 batch(made + route_lines([(record.own, None)], link))
@@ -243,9 +263,9 @@ class LinuxLinks:
             lines += [f"addr replace {record.own}/32 dev {fabric.NETWORK}", *route_lines(hops, fabric.NETWORK)]
         with self._ns.enter(namespace):
             batch(lines)
-        self._await_carrier(fabric.EDGE, link)
+        self.await_carrier(fabric.EDGE, link)
         if network is not None:
-            self._await_carrier(network.id, link)
+            self.await_carrier(network.id, link)
 
     def _leg_slot(self, network_id: str | None) -> int:
         if network_id is None:
@@ -260,8 +280,8 @@ class LinuxLinks:
         link, network_id = fabric.leg_link(leg_id), record.spec.network
         with self._locks[network_id] if network_id else contextlib.nullcontext():
             if network_id:
-                self._unlink(network_id, link)
-            self._unlink(fabric.EDGE, link)
+                self.unlink(network_id, link)
+            self.unlink(fabric.EDGE, link)
             self._ns.delete(record.spec.namespace)
             with self._edge_lock:
                 self._legs.drop(leg_id)
@@ -276,9 +296,9 @@ class LinuxLinks:
         self._create(fabric.EDGE, fabric.ROUTER_SYSCTLS)
         if self._edge_linked():
             return
-        lines = self._join(None, outside, fabric.EDGE, fabric.HOST)
+        lines = self.join(None, outside, fabric.EDGE, fabric.HOST)
         # A MAC of our choosing is left alone by udev, which else changes it while neighbours are being learnt.
-        lines += [f"link set {outside} address {_mac(outside)}"]
+        lines += [f"link set {outside} address {fabric.mac(outside)}"]
         lines += [f"link set {outside} addrgenmode none up", f"addr replace {self._host_address}/32 dev {outside}"]
         batch([*lines, f"route replace {way} dev {outside} onlink src {self._host_address}"])
         with self._ns.enter(fabric.EDGE):
@@ -314,7 +334,7 @@ class LinuxLinks:
             write_sysctls(sysctls)
         return made
 
-    def _join(self, near_ns: str | None, near: str, far_ns: str, far: str) -> list[str]:
+    def join(self, near_ns: str | None, near: str, far_ns: str, far: str) -> list[str]:
         """`ip` lines, for `near_ns` (None: the host's), that make a veth to `far_ns`; none when it is there.
 
         Its ends are born where they belong, so no moment shows them anywhere else. An end without the other (its
@@ -333,14 +353,14 @@ class LinuxLinks:
                 _delete(near)
         return [f"link add {near} type veth peer name {far} netns {self._ns.path(far_ns)}"]
 
-    def _unlink(self, namespace: str, link: str) -> None:
+    def unlink(self, namespace: str, link: str) -> None:
         """Remove a veth, both ends, before its namespaces go: the kernel takes its own time over those."""
         if self._ns.exists(namespace):
             with self._ns.enter(namespace):
                 if has_link(link):
                     batch([f"link del {link}"])
 
-    def _await_carrier(self, namespace: str, link: str) -> None:
+    def await_carrier(self, namespace: str, link: str) -> None:
         """For the end that was up first; the other has its carrier when it is up."""
         with self._ns.enter(namespace):
             await_carrier(link)
@@ -361,11 +381,6 @@ def _delete(link: str) -> None:
     except DriverError:
         if has_link(link):
             raise
-
-
-def _mac(name: str) -> str:
-    """A locally administered address, always the same for a name."""
-    return "02:" + hashlib.sha256(name.encode()).digest()[:5].hex(":")
 
 
 def _readdress(link: str, address: str, *, always: bool = False) -> list[str]:

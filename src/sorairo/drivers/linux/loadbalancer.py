@@ -30,8 +30,8 @@ STEER = (
 TARGET = ("ip daddr . ip protocol . th dport vmap @lb_target", "ip daddr vmap @lb_target_all")
 
 _SEED = 0x50524149
-_FIRST = 1
-"""Preference of the routing rule by which unmarked packets pass the others over."""
+_FIRST = 950
+"""Preference of the routing rule by which unmarked packets pass the others over. Before it come `steering`'s."""
 _TABLES = 1000
 """Routing table, and preference of its rule, for mark 0; the next for mark 1, and so on."""
 _LAST = 30000
@@ -49,7 +49,7 @@ def names(spec: Balancer) -> dict[str, str]:
 
 
 def pieces(world: World) -> list[Piece]:
-    find = _finder(world)
+    find = finder(world)
     dispatch: dict[str, list[str]] = {name: [] for name in MAPS}
     made = []
     for record in world.balancers.values():
@@ -116,7 +116,7 @@ def _keys(rule: BalancerRule, count: int) -> list[tuple[str, str]]:
     ]
 
 
-def _finder(world: World) -> Callable[[str], NicRecord | None]:
+def finder(world: World) -> Callable[[str], NicRecord | None]:
     """Which NIC has an address, or is routed it."""
     single: dict[str, NicRecord] = {}
     wide: list[tuple[ipaddress.IPv4Network, NicRecord]] = []
@@ -172,4 +172,4 @@ def routes_stand(world: World) -> bool:
 
 
 def _preferences() -> set[int]:
-    return rule_preferences() - {0, 32766, 32767}
+    return {each for each in rule_preferences() if _FIRST <= each < 32766}

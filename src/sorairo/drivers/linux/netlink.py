@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from sorairo.drivers.protocols import DriverError
 
@@ -104,15 +105,43 @@ def rule_preferences() -> set[int]:
     return found
 
 
-def table_links() -> set[tuple[int, str]]:
-    """Number of a table and name of a link, of every IPv4 route."""
+class TableRoute(NamedTuple):
+    """One IPv4 route of any table: addresses dotted, '' where there is none."""
+
+    table: int
+    kind: str
+    """`unicast`, `blackhole`, `throw`, or the number of another."""
+    prefix: str
+    """CIDR."""
+    via: str
+    link: str
+
+
+_KINDS = {1: "unicast", 6: "blackhole", 9: "throw"}
+
+
+def table_routes() -> set[TableRoute]:
+    """Every IPv4 route of every table."""
     names: dict[int, str] = dict(socket.if_nameindex())
     found = set()
     for payload in dump(ROUTE, 26, struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):  # RTM_GETROUTE
-        values = {n: value for n, value in attributes(payload[12:]) if n in (4, 15)}  # RTA_OIF, RTA_TABLE
-        if 4 in values and 15 in values:
-            found.add((_number(values[15]), names.get(_number(values[4]), "")))
+        bits, kind = payload[1], payload[7]
+        values = dict(attributes(payload[12:]))  # RTA_DST 1, RTA_OIF 4, RTA_GATEWAY 5, RTA_TABLE 15
+        found.add(
+            TableRoute(
+                _number(values[15]) if 15 in values else payload[4],
+                _KINDS.get(kind, str(kind)),
+                f"{socket.inet_ntoa(values.get(1, bytes(4)))}/{bits}",
+                socket.inet_ntoa(values[5]) if 5 in values else "",
+                names.get(_number(values[4]), "") if 4 in values else "",
+            )
+        )
     return found
+
+
+def table_links() -> set[tuple[int, str]]:
+    """Number of a table and name of a link, of every IPv4 route."""
+    return {(route.table, route.link) for route in table_routes() if route.link}
 
 
 def _number(value: bytes) -> int:

@@ -3,6 +3,7 @@
 A network's table, in the order its packets meet it:
 
     steer    prerouting, mangle     balanced connections that keep their destination get their machine's mark
+    routes   prerouting, mangle     what comes from a subnet with a table of routes gets that one's mark besides
     target   prerouting, dstnat     other balanced connections, and public addresses, get their new destination
     forward  forward, filter        what may pass: first the fabric's own rules, then firewalls
     own      output, filter         what the network itself asks of machines (probes) meets their firewalls too
@@ -11,7 +12,7 @@ A network's table, in the order its packets meet it:
 
 from __future__ import annotations
 
-from sorairo.drivers.linux import firewall, loadbalancer, outbound
+from sorairo.drivers.linux import firewall, loadbalancer, outbound, peering, steering
 from sorairo.drivers.linux.fabric import DNS, EDGE, INSIDE, SERVICES
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import World
@@ -21,14 +22,8 @@ _ADDRESS_TO_ADDRESS = "type ipv4_addr : ipv4_addr;"
 
 
 def network(world: World) -> list[Piece]:
-    return [
-        base(world),
-        *firewall.pieces(world),
-        *loadbalancer.pieces(world),
-        *outbound.pieces(world),
-        _publics(world),
-        names(world),
-    ]
+    parts = (firewall, loadbalancer, outbound, steering, peering)
+    return [base(world), *(piece for part in parts for piece in part.pieces(world)), _publics(world), names(world)]
 
 
 def base(world: World) -> Piece:
@@ -50,9 +45,12 @@ def base(world: World) -> Piece:
         + collection("map", "pub_out", _ADDRESS_TO_ADDRESS)
         + collection("map", "names_in", _ADDRESS_TO_ADDRESS)
         + outbound.empty()
+        + steering.empty()
+        + peering.empty()
         + "".join(collection("map", each, "type ifname : verdict;") for each in firewall.MAPS)
         + "".join(collection("map", each, f"type {key} : verdict;") for each, key in loadbalancer.MAPS.items())
         + chain("steer", *loadbalancer.STEER, hook="type filter hook prerouting priority mangle; policy accept;")
+        + chain("routes", steering.STEER, hook="type filter hook prerouting priority mangle + 1; policy accept;")
         + chain(
             "target",
             *loadbalancer.TARGET,
@@ -66,12 +64,15 @@ def base(world: World) -> Piece:
             "forward",
             'meta mark != 0 fib daddr . mark . iif oif exists drop comment "bounce"',
             "ct state established,related accept",
+            steering.PASS_ON[0],
             "ct state invalid drop",
             f'oifname "{DNS}" ct status dnat accept comment "names are for all"',
             f'oifname "{DNS}" drop',
             f'iifname "{DNS}" drop',
             'oifname "c*" drop comment "control planes are not seen"',
             'iifname "c*" accept',
+            *steering.PASS_ON[1:],
+            *peering.FORWARD,
             f'iifname "{EDGE}" {unbalanced} drop comment "not published"',
             f'oifname "{EDGE}" {nobody} drop comment "no way out"',
             f'oifname "{EDGE}" ip daddr {world.host} jump host',

@@ -12,6 +12,7 @@ from sorairo.drivers.linux.fabric import DOWNLINK, EDGE, network_link
 from sorairo.drivers.linux.ground import Ground
 from sorairo.drivers.linux.iproute import Route, route, routes
 from sorairo.drivers.linux.links import LinuxLinks
+from sorairo.drivers.linux.routing import LinuxPeerings, LinuxRouteTables
 from sorairo.drivers.linux.world import BalancerRecord, World
 from sorairo.drivers.probing import Prober
 from sorairo.drivers.protocols import DriverError
@@ -295,5 +296,6 @@ class LinuxOutbounds:
 def linux_traffic(links: LinuxLinks) -> Traffic:
     balancers = LinuxBalancers(links)
     return Traffic(
-        LinuxFirewalls(links), balancers, LinuxPublicAddresses(links), LinuxOutbounds(links), Prober(links, balancers)
-    )
+        LinuxFirewalls(links), balancers, LinuxPublicAddresses(links), LinuxOutbounds(links), LinuxPeerings(links),
+        LinuxRouteTables(links), Prober(links, balancers),
+    )  # fmt: skip

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from sorairo.drivers.naming import View
 from sorairo.drivers.protocols import Leg, Network, Nic
+from sorairo.drivers.routing import Peering, RouteTable
 from sorairo.drivers.traffic import Balancer, Firewall, Outbound, PublicAddress
 
-_LEGS = ipaddress.IPv4Network("169.254.192.0/18")
+LEGS = ipaddress.IPv4Network("169.254.192.0/18")
 """A /30 each for the legs of one network. Clear of 169.254.169.254 and of the 169.254.1.1 that CNI plugins like."""
-LEG_SLOTS = _LEGS.num_addresses // 4
+LEG_SLOTS = LEGS.num_addresses // 4
 _VIEWS = ipaddress.IPv4Network("169.254.128.0/19")
 """A /30 each for the name server's links to networks."""
 VIEW_SLOTS = _VIEWS.num_addresses // 4
@@ -36,12 +37,12 @@ class LegRecord:
     @property
     def near(self) -> str:
         """The network's address on the leg's link."""
-        return str(_LEGS[self.slot * 4 + 1])
+        return str(LEGS[self.slot * 4 + 1])
 
     @property
     def own(self) -> str:
         """The leg's address there: what the network's machines see it come from."""
-        return str(_LEGS[self.slot * 4 + 2])
+        return str(LEGS[self.slot * 4 + 2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,28 @@ class ViewRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteRecord:
+    """`slot`: the table's number within the installation, from 1."""
+
+    spec: RouteTable
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A network that this one is joined to."""
+
+    half: Peering
+    """This one's."""
+    other: Peering
+    prefixes: tuple[str, ...]
+    tables: Mapping[str, RouteRecord] = field(default_factory=dict)
+    """The peer's, whose hops may be machines here."""
+    beyond: tuple[str, ...] = ()
+    """Prefixes of all that the peer is joined to."""
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     network: Network
     public_range: ipaddress.IPv4Network
@@ -79,7 +102,14 @@ class World:
     balancers: Mapping[str, BalancerRecord] = field(default_factory=dict)
     publics: Mapping[str, PublicAddress] = field(default_factory=dict)
     outbounds: Mapping[str, Outbound] = field(default_factory=dict)
+    tables: Mapping[str, RouteRecord] = field(default_factory=dict)
+    peers: tuple[Peer, ...] = ()
     view: ViewRecord | None = None
+
+    @property
+    def routed(self) -> bool:
+        """Whether anything but its own routes decides where packets go."""
+        return bool(self.balancers or self.tables or any(peer.tables for peer in self.peers))
 
     @property
     def host(self) -> str:
