@@ -43,6 +43,9 @@ ROOTS = {
     "inboundNatRules": ("network", "InboundNatRule"),
     "routeTables": ("network", "RouteTable"),
     "routes": ("network", "Route"),
+    "virtualNetworkPeerings": ("network", "VirtualNetworkPeering"),
+    "natGateways": ("network", "NatGateway"),
+    "publicIPPrefixes": ("network", "PublicIPPrefix"),
     "virtualMachineScaleSets": ("compute", "VirtualMachineScaleSet"),
     "resourceGroups": ("resource.resources", "ResourceGroup"),
 }
@@ -60,6 +63,7 @@ LIMITS: dict[str, Schema] = {
     "ManagedClusterNATGatewayProfile.idleTimeoutInMinutes": {"minimum": 4, "maximum": 120},
     "ContainerServiceLinuxProfile.adminUsername": {"pattern": "^[A-Za-z][-A-Za-z0-9_]*$"},
     "PublicIPAddressPropertiesFormat.idleTimeoutInMinutes": {"minimum": 4, "maximum": 30},
+    "NatGatewayPropertiesFormat.idleTimeoutInMinutes": {"minimum": 4, "maximum": 120},
     "SecurityRulePropertiesFormat.description": {"maxLength": 140},
     "LoadBalancingRulePropertiesFormat.frontendPort": {"minimum": 0, "maximum": 65535},
     "LoadBalancingRulePropertiesFormat.backendPort": {"minimum": 0, "maximum": 65535},

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sorairo.drivers.hollow.links import HollowLinks
+from sorairo.drivers.hollow.traffic import HollowPeerings, HollowPublicAddresses
 from sorairo.drivers.naming import PublicName, View
 from sorairo.drivers.protocols import Network, Nic
 from sorairo.engine.ids import host_name
@@ -20,6 +21,7 @@ from sorairo.providers.microsoft_network.virtual_networks import VirtualNetworkR
 
 from .table import GROUP, Case, check, resource
 
+LINKS = HollowLinks()
 VNET = f"{GROUP}/providers/Microsoft.Network/virtualNetworks/v"
 NETWORK = Network(host_name(VNET), VNET, ("10.0.0.0/16",), "198.18.0.9")
 STANDS = NetworkActual(NETWORK, "198.18.0.9", ())
@@ -55,13 +57,13 @@ NETWORKS = [
 @pytest.mark.parametrize("case", NETWORKS, ids=str)
 def test_virtual_network(case: Case) -> None:
     body = {"properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}}
-    check(VirtualNetworkReconciler(HollowLinks(), ("198.18.0.9",)), resource(VNET, body, case), case)
+    check(VirtualNetworkReconciler(LINKS, HollowPeerings(LINKS), ("198.18.0.9",)), resource(VNET, body, case), case)
 
 
 def test_what_is_ensured_is_what_is_wanted() -> None:
     case = Case("", NetworkActual(None, "198.18.0.9", ()), ("ensure network",))
     body = {"properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}}}
-    (step,) = check(VirtualNetworkReconciler(HollowLinks(), ()), resource(VNET, body, case), case)
+    (step,) = check(VirtualNetworkReconciler(LINKS, HollowPeerings(LINKS), ()), resource(VNET, body, case), case)
     assert step.args == (NETWORK,)
 
 
@@ -93,7 +95,11 @@ def test_network_interface(id: str, case: Case) -> None:
     ips: list[dict[str, Any]] = [
         {"name": f"ip{n}", "properties": {"subnet": {"id": f"{VNET}/subnets/s"}}} for n in "12"
     ]
-    check(NicReconciler(HollowLinks()), resource(id, {"properties": {"ipConfigurations": ips}}, case), case)
+    check(
+        NicReconciler(LINKS, HollowPublicAddresses(LINKS)),
+        resource(id, {"properties": {"ipConfigurations": ips}}, case),
+        case,
+    )
 
 
 PUBLIC_IP = f"{GROUP}/providers/Microsoft.Network/publicIPAddresses/p"
@@ -102,7 +108,7 @@ NAME = PublicName(host_name(PUBLIC_IP), PUBLIC_IP, "web.westeurope.cloudapp.sora
 PUBLIC = [
     Case("it has none yet", PublicActual(None), ("claim address",)),
     Case("it has one", PublicActual("198.18.0.9")),
-    Case("its address goes with its row", PublicActual("198.18.0.9"), deleting=True),
+    Case("its address goes with its row", PublicActual("198.18.0.9", holder="nic"), deleting=True),
     Case("it never had one", PublicActual(None), deleting=True),
     Case("its label is not answered", PublicActual("198.18.0.9", None, NAME), ("tell name",)),
     Case("its label is answered", PublicActual("198.18.0.9", NAME, NAME)),

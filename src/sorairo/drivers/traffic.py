@@ -259,6 +259,8 @@ class PublicAddress:
     network: str
     public_address: str
     address: str
+    inbound: bool = True
+    """Whether connections to it are let in at all, before any firewall; those that leave come from it either way."""
 
 
 class PublicAddresses(Protocol):

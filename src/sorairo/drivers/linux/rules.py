@@ -107,9 +107,10 @@ def names(world: World) -> Piece:
 
 def _publics(world: World) -> Piece:
     pairs = [(each.public_address, each.address) for each in world.publics.values()]
+    into = [f"{each.public_address} : {each.address}" for each in world.publics.values() if each.inbound]
     return Piece(
         "publics",
-        collection("map", "pub_in", _ADDRESS_TO_ADDRESS, [f"{out} : {own}" for out, own in pairs])
+        collection("map", "pub_in", _ADDRESS_TO_ADDRESS, into)
         + collection("map", "pub_out", _ADDRESS_TO_ADDRESS, [f"{own} : {out}" for out, own in pairs])
         + collection("set", "pub_sources", "type ipv4_addr;", [own for _, own in pairs]),
     )

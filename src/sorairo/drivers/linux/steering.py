@@ -87,6 +87,7 @@ def _wanted(world: World) -> dict[int, set[TableRoute]]:
     """Routes by slot."""
     find = finder(world)
     ours = [*world.network.prefixes, *(prefix for peer in world.peers for prefix in peer.prefixes)]
+    ours += {nic.spec.overlay for nic in world.nics.values() if nic.spec.overlay}
     found = {
         record.slot: _table(record, ours, lambda address: _own_way(world, find, address))
         for record in world.tables.values()

@@ -6,19 +6,23 @@ from sorairo.drivers.naming import Names
 from sorairo.drivers.protocols import Links
 from sorairo.drivers.traffic import Traffic
 from sorairo.engine.types import Provider
-from sorairo.providers.microsoft_network.documents import ROUTE_TABLES, ROUTES
 from sorairo.providers.microsoft_network.effective import Effective
 from sorairo.providers.microsoft_network.load_balancers import LoadBalancerReconciler, load_balancer_types
+from sorairo.providers.microsoft_network.nat_gateways import NatGatewayReconciler, nat_gateways
 from sorairo.providers.microsoft_network.network_interfaces import NicReconciler, network_interface_types
 from sorairo.providers.microsoft_network.network_watchers import NETWORK_WATCHERS, Watchers
+from sorairo.providers.microsoft_network.peerings import PEERINGS
 from sorairo.providers.microsoft_network.private_dns import private_dns_types
 from sorairo.providers.microsoft_network.private_endpoints import PRIVATE_ENDPOINTS
 from sorairo.providers.microsoft_network.public_dns import dns_zones
 from sorairo.providers.microsoft_network.public_ip_addresses import public_ip_addresses
+from sorairo.providers.microsoft_network.public_ip_prefixes import public_ip_prefixes
 from sorairo.providers.microsoft_network.record_sets import ROUTES as DNS_ROUTES
 from sorairo.providers.microsoft_network.record_sets import record_set_types
+from sorairo.providers.microsoft_network.route_tables import RouteTableReconciler, route_table_types
 from sorairo.providers.microsoft_network.security_groups import SecurityGroupReconciler, security_group_types
 from sorairo.providers.microsoft_network.spaces import Spaces
+from sorairo.providers.microsoft_network.subnet_services import available_delegations, available_endpoint_services
 from sorairo.providers.microsoft_network.virtual_networks import SUBNETS, VirtualNetworkReconciler, virtual_networks
 
 
@@ -33,17 +37,19 @@ def provider(
     """`public_addresses`: what public IPs are taken from, in order. `names` None: DNS is documents, and nobody answers.
     `blocks`: see NicReconciler."""
     spaces = Spaces(public_addresses)
-    effective = Effective(links, traffic.firewalls)
+    effective = Effective(links, traffic)
     return Provider(
         "Microsoft.Network",
         (
-            virtual_networks(VirtualNetworkReconciler(links, public_addresses, names)),
+            virtual_networks(VirtualNetworkReconciler(links, traffic.peerings, public_addresses, names)),
             SUBNETS,
-            *network_interface_types(NicReconciler(links, blocks=blocks), effective.actions),
+            PEERINGS,
+            *network_interface_types(NicReconciler(links, traffic.publics, blocks=blocks), effective.actions),
             public_ip_addresses(public_addresses, names),
+            public_ip_prefixes(public_addresses),
+            nat_gateways(NatGatewayReconciler(traffic.outbounds)),
             *security_group_types(SecurityGroupReconciler(traffic.firewalls, spaces)),
-            ROUTE_TABLES,
-            ROUTES,
+            *route_table_types(RouteTableReconciler(traffic.tables, spaces)),
             *load_balancer_types(LoadBalancerReconciler(traffic)),
             NETWORK_WATCHERS,
             *private_dns_types(),
@@ -52,5 +58,10 @@ def provider(
             PRIVATE_ENDPOINTS,
         ),
         depends_on=("Microsoft.Compute",),
-        routes=(*DNS_ROUTES, *Watchers(effective).routes),
+        routes=(
+            ("GET", "locations/{location}/availableDelegations", available_delegations),
+            ("GET", "locations/{location}/virtualNetworkAvailableEndpointServices", available_endpoint_services),
+            *DNS_ROUTES,
+            *Watchers(effective).routes,
+        ),
     )

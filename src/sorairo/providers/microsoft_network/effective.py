@@ -9,10 +9,11 @@ the documents lend their spelling, tags for addresses.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sorairo.drivers.protocols import Links, Nic
-from sorairo.drivers.traffic import Firewall, FirewallRule, Firewalls
+from sorairo.drivers.routing import RouteTable
+from sorairo.drivers.traffic import Firewall, FirewallRule, Traffic
 from sorairo.drivers.verdicts import guards
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name, parse_id
@@ -30,9 +31,9 @@ NOWHERE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 class Effective:
     """`az network nic list-effective-nsg` and `show-effective-route-table`."""
 
-    def __init__(self, links: Links, firewalls: Firewalls) -> None:
+    def __init__(self, links: Links, traffic: Traffic) -> None:
         self._links = links
-        self._firewalls = firewalls
+        self._traffic = traffic
 
     def actions(self, type: str) -> tuple[Action, ...]:
         return (
@@ -54,7 +55,7 @@ class Effective:
         return found
 
     async def firewalls(self) -> list[Firewall]:
-        return list((await self._firewalls.observe_firewalls()).whole.values())
+        return list((await self._traffic.firewalls.observe_firewalls()).whole.values())
 
     async def groups_of(self, call: Call) -> Document:
         nic = await self.standing(call.resource)
@@ -77,18 +78,50 @@ class Effective:
         return {"value": await self.routes(call.ctx, call.resource)}
 
     async def routes(self, reader: Reader, nic: Resource) -> list[Document]:
-        """Those of the network, then those of the subnet's table, as `value` of an EffectiveRouteListResult."""
-        network = await reader.get(parse_id(subnet_of(nic)).parent)
-        here = (await self._links.observe_links()).networks.get(host_name(network.id)) if network else None
-        return system_routes(here.prefixes if here else ())
+        """Those of the network, then those of the subnet's table, as `value` of an EffectiveRouteListResult: of all
+        of them, those that stand on the host."""
+        network = host_name(parse_id(subnet_of(nic)).parent)
+        links = await self._links.observe_links()
+        halves = (await self._traffic.peerings.observe_peerings()).whole.values()
+        met = {(half.remote, half.network) for half in halves}
+        peers = [half.remote for half in halves if half.network == network and (network, half.remote) in met]
+        space = dict.fromkeys(links.networks[network].prefixes if network in links.networks else (), "VnetLocal")
+        space |= {p: "VNetPeering" for peer in peers if peer in links.networks for p in links.networks[peer].prefixes}
+        table = await self._table(links.nics.get(host_name(nic.id)))
+        hops = {hop.prefix: hop.to for hop in table.hops} if table else {}
+        shown = system_routes(space)
+        for route in shown:
+            if route["addressPrefix"][0] in hops:
+                route["state"] = "Invalid"
+        return shown + [_user_route(prefix, to, table.owner if table else "") for prefix, to in hops.items()]
+
+    async def _table(self, nic: Nic | None) -> RouteTable | None:
+        """That of the interface's subnet."""
+        tables = (await self._traffic.tables.observe_route_tables()).whole.values() if nic else ()
+        return next(
+            (
+                table
+                for table in tables
+                if nic
+                and table.network == nic.network
+                and any(ipaddress.IPv4Address(nic.address) in ipaddress.IPv4Network(each) for each in table.subnets)
+            ),
+            None,
+        )
 
 
-def system_routes(space: Iterable[str]) -> list[Document]:
-    """What every network routes: its own space, everything else out, and private addresses elsewhere nowhere."""
-    own = list(space)
-    rows = [(prefix, "VnetLocal") for prefix in own]
-    rows += [("0.0.0.0/0", "Internet")]
-    rows += [(prefix, "None") for prefix in NOWHERE if prefix not in own]
+_HOPS = {"network": "VnetLocal", "edge": "Internet", "nowhere": "None"}
+
+
+def _user_route(prefix: str, to: str, table: str) -> Document:
+    found = _route(prefix, _HOPS.get(to, "VirtualAppliance")) | {"source": "User", "routeTableId": table}
+    return found if to in _HOPS else found | {"nextHopIpAddress": [to]}
+
+
+def system_routes(space: Mapping[str, str]) -> list[Document]:
+    """What every network routes: its own space and its peers' (kind of next hop by prefix), everything else out, and
+    private addresses elsewhere nowhere."""
+    rows = [*space.items(), ("0.0.0.0/0", "Internet"), *((prefix, "None") for prefix in NOWHERE if prefix not in space)]
     return [_route(prefix, hop) for prefix, hop in rows]
 
 

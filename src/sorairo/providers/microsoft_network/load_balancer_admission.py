@@ -5,13 +5,13 @@ https://learn.microsoft.com/azure/load-balancer/load-balancer-common-deployment-
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from sorairo.engine.errors import ArmError, not_implemented
-from sorairo.engine.types import Admission, Document, Reader
+from sorairo.engine.types import Admission, Document
 from sorairo.providers.microsoft_network.addresses import number, parse_prefix, usable
 from sorairo.providers.microsoft_network.network_interfaces import find_subnet
+from sorairo.providers.microsoft_network.public_ip_users import check_free
 from sorairo.providers.microsoft_network.references import missing
 from sorairo.providers.microsoft_network.virtual_networks import subnet_prefix
 
@@ -101,7 +101,7 @@ async def _frontend(admission: Admission, frontend: Document, held: set[tuple[st
         await _public_ip(admission, public_ip)
         # Who has it already need not look for others: with hundreds of frontends that is all the time it takes.
         if (public_ip.lower(), str(frontend["name"]).lower()) not in held:
-            await check_public_ip_free(admission.reader, id, public_ip)
+            await check_free(admission.reader, id, public_ip)
     if not subnet_id:
         properties.pop("subnet", None)
         return
@@ -134,28 +134,6 @@ async def _public_ip(admission: Admission, public_ip: str) -> None:
             f"{public_ip} is {theirs}.",
             target=public_ip,
         )
-
-
-async def check_public_ip_free(reader: Reader, id: str, public_ip: str) -> None:
-    """Raise ArmError when a public IP is another's than the configuration `id`'s."""
-    for user in await reader.naming(public_ip):
-        for configuration in user_configurations(user.id, user.body, public_ip):
-            if configuration.lower() != id.lower():
-                raise ArmError(
-                    "PublicIPAddressInUse",
-                    f"Resource {id} is referencing public IP address {public_ip} that is already allocated to resource "
-                    f"{configuration}.",
-                    target=public_ip,
-                )
-
-
-def user_configurations(id: str, body: Document, public_ip: str) -> Iterator[str]:
-    """Ids of the IP configurations of a document that have a public IP address."""
-    for part in ("frontendIPConfigurations", "ipConfigurations"):
-        for item in body.get("properties", {}).get(part) or []:
-            named = (item.get("properties", {}).get("publicIPAddress") or {}).get("id", "")
-            if str(named).lower() == public_ip.lower():
-                yield f"{id}/{part}/{item['name']}"
 
 
 # --- parts that name parts -------------------------------------------------------------------------------

@@ -7,19 +7,27 @@ The second type lives under Microsoft.Compute's path and is served by Microsoft.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sorairo.drivers.protocols import Links, Nic
-from sorairo.engine.errors import ArmError
+from sorairo.drivers.protocols import DriverError, Links, Nic
+from sorairo.drivers.traffic import PublicAddress, PublicAddresses
+from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Action, Admission, Context, Document, Reader, Resource, ResourceType, Step
 from sorairo.providers.microsoft_network.addresses import address, gateway, number, parse_prefix, usable, usable_count
+from sorairo.providers.microsoft_network.public_ip_addresses import address_of
+from sorairo.providers.microsoft_network.public_ip_users import check_free
 from sorairo.providers.microsoft_network.references import check_there, missing
 from sorairo.providers.microsoft_network.resolver import machine_of, servers, suffix
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
-from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, check_dns_servers, subnet_prefix
+from sorairo.providers.microsoft_network.virtual_networks import (
+    NIC_TYPES,
+    VIRTUAL_NETWORK,
+    check_dns_servers,
+    subnet_prefix,
+)
 from sorairo.providers.overlays import block_of, overlay_of, pool_name
 
 
@@ -82,6 +90,7 @@ async def admit(admission: Admission) -> None:
                 )
         else:
             inner.pop("privateIPAddress", None)
+        await _check_public_ip(admission, ip)
     if group := (properties.get("networkSecurityGroup") or {}).get("id"):
         properties["networkSecurityGroup"] = {"id": group}
         await check_there(admission.reader, group, admission.id.text)
@@ -90,6 +99,25 @@ async def admit(admission: Admission) -> None:
     check_dns_servers(dns["dnsServers"])
     properties.setdefault("enableIPForwarding", False)
     properties.setdefault("enableAcceleratedNetworking", False)
+
+
+async def _check_public_ip(admission: Admission, ip: Document) -> None:
+    named_ip = ip["properties"].get("publicIPAddress")
+    if not named_ip:
+        ip["properties"].pop("publicIPAddress", None)
+        return
+    id = str(named_ip.get("id") or "")
+    by = f"{admission.id.text}/ipConfigurations/{ip['name']}"
+    await check_there(admission.reader, id, by)
+    await check_free(admission.reader, by, id)
+    others = [o for o in admission.body["properties"]["ipConfigurations"] if o is not ip]
+    if any(str((o["properties"].get("publicIPAddress") or {}).get("id", "")).lower() == id.lower() for o in others):
+        raise ArmError(
+            "PublicIPAddressCannotBeAssignedToMultipleIpConfigs",
+            f"Public IP address {id} cannot be assigned to several IP configurations of {admission.id.text}.",
+            target=id,
+        )
+    ip["properties"]["publicIPAddress"] = {"id": id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +131,12 @@ class Actual:
     """Something of it stands, though not all."""
     dns: Document = field(default_factory=dict)
     """What its `dnsSettings` show besides what was asked for."""
+    publics: dict[str, PublicAddress] = field(default_factory=dict)
+    """Of its public addresses, those that stand, by id."""
+    wanted_publics: dict[str, PublicAddress] = field(default_factory=dict)
+    partial_publics: tuple[str, ...] = ()
+    unaddressed: tuple[str, ...] = ()
+    """Public IPs it names that have no address yet."""
 
 
 class NicReconciler:
@@ -111,16 +145,54 @@ class NicReconciler:
     `blocks`: several addresses of one NIC make a network prefix where one is free, for those who can only say them so.
     """
 
-    def __init__(self, links: Links, *, blocks: bool = False) -> None:
+    def __init__(self, links: Links, publics: PublicAddresses, *, blocks: bool = False) -> None:
         self._links = links
+        self._publics = publics
         self._blocks = blocks
 
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         state = await self._links.observe_links()
         id = host_name(resource.id)
         desired = None if resource.deleting else await self._desired(ctx, resource)
-        dns = await _dns(ctx, resource)
-        return Actual(state.nics.get(id), desired, claimed(resource), id in state.partial, dns)
+        here = Actual(state.nics.get(id), desired, claimed(resource), id in state.partial, await _dns(ctx, resource))
+        wanted, unaddressed = ({}, ()) if resource.deleting else await self._wanted_publics(ctx, resource)
+        if not wanted and not unaddressed and not resource.private.get("public"):
+            return here
+        found = await self._publics.observe_public_addresses()
+        return replace(
+            here,
+            publics={i: each for i, each in found.whole.items() if each.owner.lower() == resource.key},
+            partial_publics=tuple(i for i, owner in found.partial.items() if owner.lower() == resource.key),
+            wanted_publics=wanted,
+            unaddressed=unaddressed,
+        )
+
+    async def _wanted_publics(
+        self, ctx: Context, resource: Resource
+    ) -> tuple[dict[str, PublicAddress], tuple[str, ...]]:
+        """And whose addresses are not known yet."""
+        found, unaddressed = {}, []
+        for ip, own in zip(configurations(resource), claimed(resource), strict=False):
+            if pip_id := (ip["properties"].get("publicIPAddress") or {}).get("id"):
+                pip = await ctx.get(pip_id)
+                public = address_of(pip) if pip else None
+                if pip is None or public is None:
+                    unaddressed.append(str(pip_id))
+                    continue
+                id = host_name(f"{resource.id}/ipConfigurations/{ip['name']}".lower())
+                network = host_name(parse_id(ip["properties"]["subnet"]["id"]).parent)
+                closed = pip.body["sku"]["name"] == "Standard" and not await self._guarded(ctx, resource, ip)
+                found[id] = PublicAddress(id, resource.id, network, public, own, inbound=not closed)
+        return found, tuple(unaddressed)
+
+    async def _guarded(self, ctx: Context, resource: Resource, ip: Document) -> bool:
+        """Whether a security group says who may come. Standard public IPs let nobody in without one.
+
+        https://learn.microsoft.com/azure/virtual-network/ip-services/public-ip-addresses#sku"""
+        if resource.properties.get("networkSecurityGroup"):
+            return True
+        subnet = await find_subnet(ctx, ip["properties"]["subnet"]["id"], resource.id)
+        return bool(subnet["properties"].get("networkSecurityGroup"))
 
     async def _desired(self, ctx: Context, resource: Resource) -> Nic | None:
         addresses, machine = claimed(resource), machine_of(resource)
@@ -139,15 +211,25 @@ class NicReconciler:
             mac=mac_address(resource.id),
             guarded=bool(resource.properties.get("networkSecurityGroup")),
             overlay=(overlay_of(resource) or {}).get("cidr"),
+            forwarding=bool(resource.properties.get("enableIPForwarding")),
         )
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
+        gone = sorted({*actual.publics, *actual.partial_publics} - actual.wanted_publics.keys())
+        parted = [Step(f"withdraw {id}", self.withdraw, (id,)) for id in gone]
         if resource.deleting:
-            return [Step("remove link", self.remove)] if actual.nic or actual.partial else []
+            return parted + ([Step("remove link", self.remove)] if actual.nic or actual.partial else [])
         plan = [] if actual.addresses else [Step("claim addresses", self.claim)]
         if machine_of(resource) and (plan or actual.nic != actual.desired):
             plan.append(Step("ensure link", self.ensure, (actual.desired,), tuple(s.name for s in plan)))
-        return plan
+        if plan:
+            return plan + parted
+        if actual.unaddressed:
+            return [*parted, Step("wait for public addresses", self.wait, actual.unaddressed)]
+        for id, wanted in actual.wanted_publics.items():
+            if actual.publics.get(id) != wanted:
+                parted.append(Step(f"publish {id}", self.publish, (wanted,), tuple(s.name for s in parted)))
+        return parted
 
     def status(self, resource: Resource, actual: Actual) -> Document:
         shown = {**(resource.properties.get("dnsSettings") or {}), **actual.dns}
@@ -202,6 +284,22 @@ class NicReconciler:
         assert desired
         await self._links.ensure_nic(desired)
 
+    async def wait(self, ctx: Context, resource: Resource, *ids: str) -> None:
+        for id in ids:
+            if await ctx.settled(id) is None:
+                raise missing(id, resource.id)
+
+    async def publish(self, ctx: Context, resource: Resource, wanted: PublicAddress) -> None:
+        await ctx.save(resource, private={"public": True})  # That there may be some is known before there is one.
+        await ctx.settled(parse_id(subnet_of(resource)).parent)
+        try:
+            await self._publics.ensure_public_address(wanted)
+        except DriverError as e:  # Another NIC is about to let go of it.
+            raise (Retry(0.05, str(e)) if "has it already" in str(e) else e) from e
+
+    async def withdraw(self, ctx: Context, resource: Resource, id: str) -> None:
+        await self._publics.remove_public_address(id)
+
     async def remove(self, ctx: Context, resource: Resource) -> None:
         await self._links.remove_nic(host_name(resource.id))
 
@@ -244,6 +342,16 @@ def _render(resource: Resource, document: Document) -> Document:
     return document
 
 
+async def _published(reader: Reader, network: Resource) -> Iterable[str]:
+    """NICs with public addresses in a virtual network: whether they let anybody in depends on their subnets."""
+    return [
+        nic.id
+        for type in NIC_TYPES
+        for nic in await reader.naming(network.id, type=type)
+        if any(ip["properties"].get("publicIPAddress") for ip in configurations(nic))
+    ]
+
+
 def network_interface_types(
     reconciler: NicReconciler, actions: Callable[[str], Sequence[Action]] = lambda type: ()
 ) -> tuple[ResourceType[Actual], ...]:
@@ -257,6 +365,7 @@ def network_interface_types(
             render=_render,
             schema="networkInterfaces",
             actions=actions(NIC_TYPES[0]),
+            watches={VIRTUAL_NETWORK: _published},
         ),
         ResourceType(
             NIC_TYPES[1],

@@ -16,7 +16,8 @@ from sorairo.drivers.verdicts import Direction, Packet, judge
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Document, Reader
 from sorairo.providers.microsoft_network.effective import rule_name
-from sorairo.providers.microsoft_network.public_ip_addresses import PUBLIC_IP_TYPE, address_of
+from sorairo.providers.microsoft_network.public_ip_addresses import address_of
+from sorairo.providers.microsoft_network.public_ip_users import PUBLIC_IP_TYPE
 
 
 @dataclass(frozen=True, slots=True)

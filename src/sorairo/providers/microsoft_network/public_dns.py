@@ -15,7 +15,8 @@ from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Admission, Context, Document, Reader, Resource, ResourceType, Step
 from sorairo.providers.microsoft_network.dns_records import zone_name, zone_text
 from sorairo.providers.microsoft_network.private_dns import parent
-from sorairo.providers.microsoft_network.public_ip_addresses import PUBLIC_IP_TYPE, address_of
+from sorairo.providers.microsoft_network.public_ip_addresses import address_of
+from sorairo.providers.microsoft_network.public_ip_users import PUBLIC_IP_TYPE
 from sorairo.providers.microsoft_network.record_sets import PUBLIC, PUBLIC_VERSIONS, RECORD_TYPES, record_sets
 
 _OWN: dict[str, Document] = {

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from sorairo.drivers.naming import Names, NameSpec, PublicName
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name
-from sorairo.engine.types import Admission, Context, Document, Resource, ResourceType, Step
+from sorairo.engine.types import Admission, Context, Document, Resource, ResourceType, Step, named
+from sorairo.providers.microsoft_network.public_ip_prefixes import addresses_of
+from sorairo.providers.microsoft_network.public_ip_users import NAT_GATEWAY, PUBLIC_IP_TYPE, user
+from sorairo.providers.microsoft_network.references import missing
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
-from sorairo.providers.microsoft_network.virtual_networks import PUBLIC_POOL
+from sorairo.providers.microsoft_network.virtual_networks import LOAD_BALANCER, NIC_TYPES, PUBLIC_POOL
 
 DOMAIN = "cloudapp.sorairo.internal"
+_PREFIX_POOL = "public IP prefix "
 _LABEL = re.compile("[a-z][a-z0-9-]{1,61}[a-z0-9]")
 
 
@@ -33,8 +37,9 @@ async def admit(admission: Admission) -> None:
         )
     properties.setdefault("publicIPAddressVersion", "IPv4")
     properties.setdefault("idleTimeoutInMinutes", 4)
-    for key in ("ipAddress", "ipConfiguration"):
+    for key in ("ipConfiguration", "natGateway"):
         properties.pop(key, None)
+    await _prefix(admission, properties)
     label = (properties.get("dnsSettings") or {}).get("domainNameLabel")
     if label:
         if not isinstance(label, str) or not _LABEL.fullmatch(label):
@@ -55,10 +60,55 @@ async def admit(admission: Admission) -> None:
         properties["dnsSettings"]["fqdn"] = f"{label}.{admission.body.get('location')}.{DOMAIN}"
 
 
+async def _prefix(admission: Admission, properties: Document) -> None:
+    """An address of a prefix may be asked for by itself; others are chosen."""
+    id = str((properties.get("publicIPPrefix") or {}).get("id") or "")
+    before = ((admission.existing.properties.get("publicIPPrefix") or {}).get("id") or "") if admission.existing else id
+    if str(before).lower() != id.lower():
+        raise ArmError(
+            "PublicIPPrefixOfPublicIPAddressCannotBeChanged",
+            f"The public IP prefix of public IP address {admission.id.text} cannot be changed.",
+            target="publicIPPrefix",
+        )
+    wanted = properties.pop("ipAddress", None)
+    if not id:
+        return
+    prefix = await admission.reader.get(id)
+    if prefix is None:
+        raise missing(id, admission.id.text)
+    if admission.body["sku"]["name"] != prefix.body["sku"]["name"]:
+        raise ArmError(
+            "PublicIPAddressAndPublicIPPrefixSkuMismatch",
+            f"Public IP address {admission.id.text} and public IP prefix {id} must have the same SKU.",
+            target="publicIPPrefix",
+        )
+    if wanted and wanted not in (there := addresses_of(prefix)) and there:
+        raise ArmError(
+            "PublicIPAddressNotInPublicIPPrefix",
+            f"IP address {wanted} of public IP address {admission.id.text} is not one of public IP prefix {id}.",
+            target="ipAddress",
+        )
+    if wanted:
+        properties["ipAddress"] = wanted
+
+
+async def admit_delete(admission: Admission) -> None:
+    if holder := await user(admission.reader, admission.id.text):
+        raise ArmError(
+            "PublicIPAddressCannotBeDeleted",
+            f"Public IP address {admission.id.text} can not be deleted since it is still allocated to resource "
+            f"{holder}. In order to delete the public IP, disassociate/detach the Public IP address from the resource. "
+            "To learn how to do this, see aka.ms/deletepublicip.",
+            target=admission.id.text,
+        )
+
+
 def address_of(pip: Resource) -> str | None:
     """None: it has none yet."""
-    held = pip.private.get("claims", {}).get(PUBLIC_POOL)
-    return str(held[0]) if held else None
+    for pool, held in pip.private.get("claims", {}).items():
+        if held and (pool == PUBLIC_POOL or pool.startswith(_PREFIX_POOL)):
+            return str(held[0])
+    return None
 
 
 def name_of(pip: Resource) -> PublicName | None:
@@ -78,6 +128,8 @@ class Actual:
     told: NameSpec | str | None = None
     """What everybody is told of its name; an owner, if that stands only in part."""
     to_tell: PublicName | None = None
+    holder: str | None = None
+    """Id of the IP configuration or NAT gateway that has it."""
 
 
 class PublicIPReconciler:
@@ -88,12 +140,12 @@ class PublicIPReconciler:
         self._names = names
 
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
-        address = address_of(resource)
+        address, holder = address_of(resource), await user(ctx, resource.id)
         if self._names is None or address is None:
-            return Actual(address)
+            return Actual(address, holder=holder)
         state, id = await self._names.observe_names(), _name_id(address)
         told = state.whole.get(id) or state.partial.get(id)
-        return Actual(address, told, None if resource.deleting else name_of(resource))
+        return Actual(address, told, None if resource.deleting else name_of(resource), holder)
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
         if not actual.address and not resource.deleting:
@@ -103,7 +155,11 @@ class PublicIPReconciler:
         return [Step("tell name", self.tell, (actual.to_tell,)) if actual.to_tell else Step("tell nobody", self.untell)]
 
     def status(self, resource: Resource, actual: Actual) -> Document:
-        return {"ipAddress": actual.address}
+        shown: Document = {"ipAddress": actual.address}
+        if actual.holder:
+            key = "natGateway" if "/natgateways/" in actual.holder.lower() else "ipConfiguration"
+            shown[key] = {"id": actual.holder}
+        return shown
 
     async def tell(self, ctx: Context, resource: Resource, to_tell: PublicName) -> None:
         assert self._names
@@ -115,6 +171,9 @@ class PublicIPReconciler:
             await self._names.remove_names(_name_id(address))
 
     async def claim(self, ctx: Context, resource: Resource) -> None:
+        if prefix_id := (resource.properties.get("publicIPPrefix") or {}).get("id"):
+            await self._claim_of_prefix(ctx, resource, str(prefix_id))
+            return
         try:
             await ctx.claim(PUBLIC_POOL, self._public)
         except ArmError as e:
@@ -123,8 +182,23 @@ class PublicIPReconciler:
                 f"Cannot create more than {len(self._public)} public IP addresses for this subscription.",
             ) from e
 
-
-PUBLIC_IP_TYPE = "Microsoft.Network/publicIPAddresses"
+    async def _claim_of_prefix(self, ctx: Context, resource: Resource, prefix_id: str) -> None:
+        prefix = await ctx.settled(prefix_id)
+        if prefix is None:
+            raise missing(prefix_id, resource.id)
+        wanted = resource.properties.get("ipAddress")
+        try:
+            await ctx.claim(_PREFIX_POOL + prefix.key, (wanted,) if wanted else addresses_of(prefix))
+        except ArmError as e:
+            if wanted:
+                raise ArmError(
+                    "PublicIPAddressInPrefixNotAvailable",
+                    f"IP address {wanted} of public IP prefix {prefix_id} is already another public IP address's.",
+                ) from e
+            raise ArmError(
+                "PublicIpPrefixOutOfIpAddresses",
+                f"Public IP prefix {prefix_id} has no more IP addresses available for {resource.id}.",
+            ) from e
 
 
 def public_ip_addresses(public_addresses: tuple[str, ...], names: Names | None = None) -> ResourceType[Actual]:
@@ -133,6 +207,8 @@ def public_ip_addresses(public_addresses: tuple[str, ...], names: Names | None =
         API_VERSIONS,
         reconciler=PublicIPReconciler(public_addresses, names),
         admit=admit,
+        admit_delete=admit_delete,
         schema="publicIPAddresses",
         moves="yes",
+        watches=dict.fromkeys((*NIC_TYPES, LOAD_BALANCER, NAT_GATEWAY), named),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from sorairo.engine.types import Reader, Resource
+from sorairo.providers.microsoft_network.peerings import peers, prefixes
 from sorairo.providers.microsoft_network.service_tags import OURS, Space
 from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES
 from sorairo.providers.overlays import overlay_of
@@ -18,8 +19,13 @@ class Spaces:
 
     async def of(self, reader: Reader, network: Resource) -> Space:
         """https://learn.microsoft.com/azure/virtual-network/service-tags-overview#available-service-tags"""
-        prefixes = network.properties["addressSpace"]["addressPrefixes"]
+        joined = [
+            prefix
+            for peering, remote in await peers(reader, network)
+            if peering["properties"].get("allowVirtualNetworkAccess")
+            for prefix in prefixes(remote)
+        ]
         nics = [nic for type in NIC_TYPES for nic in await reader.naming(network.id, type=type)]
         # What runs on its machines is of the network, by whatever addresses these know each other.
-        overlays = sorted({overlay["cidr"] for nic in nics if (overlay := overlay_of(nic))})
-        return Space((*prefixes, *overlays), self._services)
+        overlays = {overlay["cidr"] for nic in nics if (overlay := overlay_of(nic))}
+        return Space((*prefixes(network), *sorted(joined), *sorted(overlays)), self._services)

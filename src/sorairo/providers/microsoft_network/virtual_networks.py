@@ -6,21 +6,24 @@ https://learn.microsoft.com/rest/api/virtualnetwork/virtual-networks
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from sorairo.drivers.naming import Names, NameSpec, View
-from sorairo.drivers.protocols import Links, Network
+from sorairo.drivers.protocols import DriverError, Links, Network
+from sorairo.drivers.routing import Peering, Peerings
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
-from sorairo.engine.types import Admission, Context, Document, Inline, Reader, Resource, ResourceType, Step
+from sorairo.engine.types import Admission, Context, Document, Inline, Reader, Resource, ResourceType, Step, named
 from sorairo.providers.microsoft_network.addresses import number, parse_prefix
+from sorairo.providers.microsoft_network.peerings import VIRTUAL_NETWORK as VIRTUAL_NETWORK
+from sorairo.providers.microsoft_network.peerings import admit_peerings, states, wanted_halves
 from sorairo.providers.microsoft_network.record_sets import PRIVATE, RECORD_TYPES
 from sorairo.providers.microsoft_network.references import check_there
 from sorairo.providers.microsoft_network.resolver import LINK, linked_to, network_of, view
+from sorairo.providers.microsoft_network.subnet_services import check_one_network, check_services, render_parts
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 
 PUBLIC_POOL = "public addresses"
-VIRTUAL_NETWORK = "Microsoft.Network/virtualNetworks"
 NAMED_BY_SUBNETS = ("networkSecurityGroup", "routeTable", "natGateway")
 LOAD_BALANCER = "Microsoft.Network/loadBalancers"
 NIC_TYPES = (
@@ -44,6 +47,16 @@ async def users_in(reader: Reader, scope: str, *types: str) -> list[tuple[str, s
             subnets = (str(part.get("properties", {}).get("subnet", {}).get("id", "")) for part in parts)
             found += [(subnet, user.id) for subnet in subnets if (subnet.lower() + "/").startswith(below)][:1]
     return found
+
+
+async def subnets_naming(reader: Reader, id: str, key: str) -> list[tuple[str, str, str]]:
+    """Id, CIDR and virtual network of every subnet whose `key` (`routeTable`, `natGateway` …) is `id`."""
+    return [
+        (f"{network.id}/subnets/{subnet['name']}", subnet_prefix(subnet), network.id)
+        for network in await reader.naming(id, type=VIRTUAL_NETWORK)
+        for subnet in network.properties.get("subnets", [])
+        if str((subnet["properties"].get(key) or {}).get("id", "")).lower() == id.lower()
+    ]
 
 
 async def admit(admission: Admission) -> None:
@@ -107,8 +120,12 @@ async def admit(admission: Admission) -> None:
             if id and id not in known:
                 await check_there(admission.reader, id, f"{admission.id.text}/subnets/{name}")
                 known.add(id)
+                if key == "natGateway":
+                    await check_one_network(admission.reader, id, admission.id.text)
+        await check_services(admission, subnet)
     properties.setdefault("enableDdosProtection", False)
     check_dns_servers((properties.get("dhcpOptions") or {}).get("dnsServers"))
+    await admit_peerings(admission)
     if admission.existing:
         await _keep_used(admission, {str(s.get("name", "")).lower(): subnet_prefix(s) for s in subnets})
 
@@ -166,6 +183,12 @@ class Actual:
     to_tell: View | None = None
     dns_links: tuple[str, ...] = ()
     """Links of private DNS zones to it, if it is to go."""
+    halves: tuple[Peering, ...] = ()
+    """Of peerings that stand."""
+    wanted_halves: tuple[Peering, ...] = ()
+    partial_halves: tuple[str, ...] = ()
+    peerings: Document = field(default_factory=dict)
+    """What is to be noted of them."""
 
 
 class VirtualNetworkReconciler:
@@ -173,9 +196,12 @@ class VirtualNetworkReconciler:
     Azure's default outbound access, https://learn.microsoft.com/azure/virtual-network/ip-services/default-outbound-access
     """
 
-    def __init__(self, links: Links, public_addresses: tuple[str, ...], names: Names | None = None) -> None:
+    def __init__(
+        self, links: Links, peerings: Peerings, public_addresses: tuple[str, ...], names: Names | None = None
+    ) -> None:
         """`names` None: where no packet moves, nobody is told anything."""
         self._links = links
+        self._peerings = peerings
         self._public = public_addresses
         self._names = names
 
@@ -186,7 +212,7 @@ class VirtualNetworkReconciler:
         id = host_name(resource.id)
         legs = tuple(leg.owner for leg in state.legs.values() if leg.network == id)
         told, to_tell = await self._views(ctx, resource)
-        return Actual(
+        here = Actual(
             state.networks.get(id),
             claimed[0],
             tuple(nic for _, nic in users),
@@ -195,6 +221,17 @@ class VirtualNetworkReconciler:
             told,
             to_tell,
             tuple(each.id for each in await ctx.naming(resource.id, type=LINK)) if resource.deleting else (),
+        )
+        if resource.deleting:
+            return here
+        found = await self._peerings.observe_peerings()
+        noted = await states(ctx, resource)
+        return replace(
+            here,
+            halves=tuple(half for half in found.whole.values() if half.owner.lower() == resource.key),
+            partial_halves=tuple(i for i, owner in found.partial.items() if owner.lower() == resource.key),
+            wanted_halves=wanted_halves(resource, noted),
+            peerings=noted,
         )
 
     async def _views(self, ctx: Context, resource: Resource) -> tuple[NameSpec | str | None, View | None]:
@@ -227,10 +264,19 @@ class VirtualNetworkReconciler:
         if actual.outbound is None:
             return [Step("claim outbound address", self.claim)]
         desired = self.desired(resource, actual.outbound)
-        if actual.network != desired:
-            return [Step("ensure network", self.ensure, (desired,))]
-        if actual.told == actual.to_tell:
-            return []
+        plan = [] if actual.network == desired else [Step("ensure network", self.ensure, (desired,))]
+        needs = tuple(step.name for step in plan)
+        if actual.peerings != resource.private.get("peerings", {}):
+            plan.append(Step("note peerings", self.note, (actual.peerings,)))
+        wanted = {half.id: half for half in actual.wanted_halves}
+        gone = [half.id for half in actual.halves if half.id not in wanted]
+        for id in (*gone, *(i for i in actual.partial_halves if i not in wanted)):
+            plan.append(Step(f"part {id}", self.part, (id,)))
+        for half in actual.wanted_halves:
+            if half not in actual.halves:
+                plan.append(Step(f"join {half.id}", self.join, (half,), needs))
+        if plan or actual.told == actual.to_tell:
+            return plan
         return [
             Step("tell names", self.tell, (actual.to_tell,)) if actual.to_tell else Step("tell nobody", self.untell)
         ]
@@ -240,6 +286,18 @@ class VirtualNetworkReconciler:
 
     async def claim(self, ctx: Context, resource: Resource) -> None:
         await ctx.claim(PUBLIC_POOL, self._public)
+
+    async def note(self, ctx: Context, resource: Resource, peerings: Document) -> None:
+        await ctx.save(resource, private={"peerings": peerings})
+
+    async def join(self, ctx: Context, resource: Resource, half: Peering) -> None:
+        try:
+            await self._peerings.ensure_peering(half)
+        except DriverError as e:  # One of another name, that is about to go.
+            raise (Retry(0.05, str(e)) if "has a peering with" in str(e) else e) from e
+
+    async def part(self, ctx: Context, resource: Resource, id: str) -> None:
+        await self._peerings.remove_peering(id)
 
     async def ensure(self, ctx: Context, resource: Resource, desired: Network) -> None:
         await self._links.ensure_network(desired)
@@ -304,8 +362,9 @@ def virtual_networks(reconciler: VirtualNetworkReconciler) -> ResourceType[Actua
         reconciler=reconciler,
         admit=admit,
         admit_delete=admit_delete,
+        render=render_parts,
         schema="virtualNetworks",
-        watches=_WATCHES if reconciler.tells else {},
+        watches={VIRTUAL_NETWORK: named, **(_WATCHES if reconciler.tells else {})},
     )
 
 
