@@ -103,7 +103,7 @@ def made_up_provider(gate: Gate) -> Provider:
     return Provider(
         "Microsoft.Test",
         (
-            ResourceType("Microsoft.Test/widgets", versions, moves="yes"),
+            ResourceType("Microsoft.Test/widgets", versions, moves="yes", linked="Microsoft.Test/widgets/join/action"),
             gadgets,
             ResourceType("Microsoft.Test/gadgets/parts", versions, located=False),
             ResourceType(

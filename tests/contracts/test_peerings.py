@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wire import Wire
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.traffic import HollowPeerings
@@ -17,6 +16,7 @@ from sorairo.drivers.linux.routing import LinuxPeerings
 from sorairo.drivers.protocols import DriverError, Links, Network, Nic
 from sorairo.drivers.routing import Peering, Peerings
 from sorairo.drivers.traffic import Standing
+from wire import Wire
 
 linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)

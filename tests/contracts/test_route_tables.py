@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wire import Wire
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.traffic import HollowRouteTables
@@ -18,6 +17,7 @@ from sorairo.drivers.linux.traffic import LinuxBalancers, LinuxFirewalls
 from sorairo.drivers.protocols import DriverError, Leg, Links, Network, Nic
 from sorairo.drivers.routing import Hop, Peering, RouteTable, RouteTables
 from sorairo.drivers.traffic import Backend, Balancer, BalancerRule, Firewall, FirewallRule, Standing
+from wire import Wire
 
 linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)

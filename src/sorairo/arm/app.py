@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from sorairo.arm import errors, steps
+from sorairo.arm import errors, linked, steps
 from sorairo.arm.endpoints import make_router
 from sorairo.arm.exchange import Answer, Exchange, Receive, parse_query
 from sorairo.arm.routing import Target
@@ -105,6 +105,7 @@ class Arm:
             steps.method(x)
             steps.authorize(x)
             await steps.content(x)
+            linked.check(x)
             return await x.route.handler(x)
         except ArmError as e:
             return steps.refusal(x, e)

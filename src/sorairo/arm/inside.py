@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from sorairo.arm import steps
+from sorairo.arm import linked, steps
 from sorairo.arm.exchange import Exchange, parse_query
 from sorairo.arm.handlers.metadata import cloud
 from sorairo.arm.routing import rbac_name
@@ -129,6 +129,7 @@ class Inside:
         steps.negotiate(x)
         steps.method(x)
         steps.authorize(x)
+        linked.check(x)
 
 
 async def _nothing() -> Any:

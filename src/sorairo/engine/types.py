@@ -356,6 +356,8 @@ class ResourceType(Generic[A]):
     permissions: Mapping[str, str] = field(default_factory=dict)
     """RBAC action by verb where it is not `{name}/read|write|delete`."""
     moves: Moves = "unbuilt"
+    linked: str = ""
+    """RBAC action that a client needs on a resource of this type to name it in another's document; '' for none."""
 
     @property
     def namespace(self) -> str:

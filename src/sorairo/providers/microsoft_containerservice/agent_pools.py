@@ -159,6 +159,12 @@ async def _subnet_room(admission: Admission) -> None:
 
 async def subnet_prefix(reader: Reader, subnet_id: str) -> ipaddress.IPv4Network:
     """Raises AKS's errors when the subnet is not there."""
+    properties = (await subnet_of(reader, subnet_id))["properties"]
+    return ipaddress.IPv4Network(properties.get("addressPrefix") or properties["addressPrefixes"][0])
+
+
+async def subnet_of(reader: Reader, subnet_id: str) -> Document:
+    """As `subnet_prefix`: its document."""
     try:
         rid: ResourceId = parse_id(subnet_id)
     except ValueError as e:
@@ -166,8 +172,7 @@ async def subnet_prefix(reader: Reader, subnet_id: str) -> ipaddress.IPv4Network
     network = await reader.get(rid.parent)
     for subnet in network.properties.get("subnets", []) if network else []:
         if subnet["name"].lower() == rid.name.lower():
-            properties = subnet["properties"]
-            return ipaddress.IPv4Network(properties.get("addressPrefix") or properties["addressPrefixes"][0])
+            return dict(subnet)
     raise ArmError(
         "VnetSubnetNotFound" if network else "VirtualNetworkNotFound",
         f"The subnet '{subnet_id}' is not found. Create it first, with `az network vnet subnet create`.",

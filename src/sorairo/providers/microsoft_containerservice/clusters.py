@@ -9,8 +9,15 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Action, Admission, Document, Inline, Resource, ResourceType
 from sorairo.providers.microsoft_containerservice import principal
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER, ClusterAdmission
+from sorairo.providers.microsoft_containerservice.composition import nat_addresses
 from sorairo.providers.microsoft_containerservice.credentials import Credentials
-from sorairo.providers.microsoft_containerservice.names import COMMAND_RESULTS, NODE_IMAGE, names, pools
+from sorairo.providers.microsoft_containerservice.names import (
+    COMMAND_RESULTS,
+    NODE_IMAGE,
+    names,
+    outbound_type,
+    pools,
+)
 from sorairo.providers.microsoft_containerservice.observe import Actual
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
 from sorairo.providers.microsoft_containerservice.run_command import Commands
@@ -28,7 +35,9 @@ def render(resource: Resource, document: Document) -> Document:
         pool["nodeImageVersion"] = NODE_IMAGE
         pool["eTag"] = resource.etag
     profile = properties.get("networkProfile")
-    if profile is not None:
+    if profile is not None and outbound_type(resource) == "managedNATGateway":
+        profile["natGatewayProfile"]["effectiveOutboundIPs"] = [{"id": id} for id in nat_addresses(resource)]
+    if profile is not None and outbound_type(resource) == "loadBalancer":
         profile["loadBalancerProfile"] = {
             "managedOutboundIPs": {"count": 1},
             "backendPoolType": "NodeIPConfiguration",

@@ -12,7 +12,7 @@ from sorairo.engine.types import Document, Resource
 from sorairo.providers import overlays
 from sorairo.providers.microsoft_containerservice import network
 from sorairo.providers.microsoft_containerservice.cloud import identity_id
-from sorairo.providers.microsoft_containerservice.names import Names, names, pools
+from sorairo.providers.microsoft_containerservice.names import Names, names, outbound_type, pools
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +47,18 @@ def parts(
     group = Part(it.group, {**common})
     security = Part(it.security_group, {**common, "properties": {"securityRules": []}}, (it.group,), shared=True)
     routes = Part(it.route_table, {**common, "properties": {"routes": []}}, (it.group,), shared=True)
-    address = Part(
-        it.public_ip,
-        {
-            **common,
-            "sku": {"name": "Standard", "tier": "Regional"},
-            "properties": {
-                "publicIPAllocationMethod": "Static",
-                "publicIPAddressVersion": "IPv4",
-                "idleTimeoutInMinutes": 30,
-            },
-        },
-        (it.group,),
-    )
-    found = [group, security, routes, address]
+    outbound = outbound_type(cluster)
+    address = [Part(it.public_ip, _address(common, 30), (it.group,))] if outbound == "loadBalancer" else []
+    found = [group, security, routes, *address]
     if identity_id(cluster):  # Else its nodes are its service principal, too.
         found.append(Part(it.kubelet_identity, {**common, "properties": {}}, (it.group,)))
     found += [Part(*right, (it.group,)) for right in rights if right]
+    gateway = _nat_gateway(cluster, it, common) if outbound == "managedNATGateway" else []
+    found += gateway
     if it.network.lower().startswith(it.group.lower() + "/"):
-        found.append(_network(it, common))
-    found.append(_load_balancer(it, common))
+        found.append(_network(it, common, nat=bool(gateway)))
+    if address:  # Otherwise there is none before the first Service needs it.
+        found.append(_load_balancer(it, common))
     for pool in pools(cluster):
         name = pool["name"]
         found.append(
@@ -116,17 +108,46 @@ def laid_over(stored: Any, wanted: Any) -> Any:
     return wanted
 
 
-def _network(it: Names, common: Document) -> Part:
+def _address(common: Document, idle_timeout: int) -> Document:
+    return {
+        **common,
+        "sku": {"name": "Standard", "tier": "Regional"},
+        "properties": {
+            "publicIPAllocationMethod": "Static",
+            "publicIPAddressVersion": "IPv4",
+            "idleTimeoutInMinutes": idle_timeout,
+        },
+    }
+
+
+def nat_addresses(cluster: Resource) -> list[str]:
+    """Ids of the public IPs of a managed NAT gateway."""
+    profile = cluster.properties["networkProfile"].get("natGatewayProfile") or {}
+    count = int((profile.get("managedOutboundIPProfile") or {}).get("count") or 1)
+    return [names(cluster).nat_address(n + 1) for n in range(count)]
+
+
+def _nat_gateway(cluster: Resource, it: Names, common: Document) -> list[Part]:
+    """A managed NAT gateway and its addresses. https://learn.microsoft.com/azure/aks/nat-gateway"""
+    timeout = int(cluster.properties["networkProfile"]["natGatewayProfile"]["idleTimeoutInMinutes"])
+    ids = nat_addresses(cluster)
+    properties = {"idleTimeoutInMinutes": timeout, "publicIpAddresses": [{"id": id} for id in ids]}
+    gateway = Part(it.nat_gateway, {**common, "sku": {"name": "Standard"}, "properties": properties}, (it.group, *ids))
+    return [*(Part(id, _address(common, 4), (it.group,)) for id in ids), gateway]
+
+
+def _network(it: Names, common: Document, *, nat: bool) -> Part:
     subnet = {
         "name": it.subnet.rsplit("/", 1)[1],
         "properties": {
             "addressPrefix": "10.224.0.0/16",
             "networkSecurityGroup": {"id": it.security_group},
             "routeTable": {"id": it.route_table},
+            **({"natGateway": {"id": it.nat_gateway}} if nat else {}),
         },
     }
     properties = {"addressSpace": {"addressPrefixes": ["10.224.0.0/12"]}, "subnets": [subnet]}
-    needs = (it.group, it.security_group, it.route_table)
+    needs = (it.group, it.security_group, it.route_table, *((it.nat_gateway,) if nat else ()))
     return Part(it.network, {**common, "properties": properties}, needs, shared=True)
 
 
@@ -180,6 +201,7 @@ def _scale_set(
     name = id.rsplit("/", 1)[1]
     balancer = f"{it.load_balancer}/backendAddressPools"
     overlay = network.overlay(cluster)
+    own = ("aksOutboundBackendPool", "kubernetes") if outbound_type(cluster) == "loadBalancer" else ()
     ips: list[Document] = [
         {
             "name": f"ipconfig{n + 1}",
@@ -190,8 +212,7 @@ def _scale_set(
                 **(
                     {
                         "loadBalancerBackendAddressPools": [
-                            {"id": f"{balancer}/aksOutboundBackendPool"},
-                            {"id": f"{balancer}/kubernetes"},
+                            *({"id": f"{balancer}/{name}"} for name in own),
                             *({"id": id} for id in joined),
                         ]
                     }
@@ -244,7 +265,12 @@ def _scale_set(
         private[overlays.KEY] = {"cidr": overlay, "pool": it.cluster}
     if secrets:
         private["instanceSecrets"] = secrets
-    needs = (it.group, it.load_balancer, *([it.kubelet_identity] if identity_id(cluster) else []), it.network)
+    needs = (
+        it.group,
+        *((it.load_balancer,) if own else ()),
+        *([it.kubelet_identity] if identity_id(cluster) else []),
+        it.network,
+    )
     return Part(id, body, needs, private)
 
 

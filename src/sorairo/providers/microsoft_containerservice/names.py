@@ -44,6 +44,12 @@ class Names:
     public_ip: str
     load_balancer: str
     kubelet_identity: str
+    nat_gateway: str
+    """With outbound type managedNATGateway."""
+
+    def nat_address(self, number: int) -> str:
+        """Of a managed NAT gateway's public IPs, from 1."""
+        return f"{self.nat_gateway.replace('/natGateways/', '/publicIPAddresses/')}-ip-{number}"
 
     def scale_set(self, pool: str) -> str:
         digits = self.security_group.rsplit("-", 2)[-2]
@@ -67,6 +73,7 @@ def names(cluster: Resource) -> Names:
         route_table=f"{network}/routeTables/aks-agentpool-{digits}-routetable",
         public_ip=f"{network}/publicIPAddresses/{hashlib.md5(rid.key.encode(), usedforsecurity=False).hexdigest()}",
         load_balancer=f"{network}/loadBalancers/kubernetes",
+        nat_gateway=f"{network}/natGateways/aks-natgateway-{digits}",
         kubelet_identity=(f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{rid.name}-agentpool"),
     )
 
@@ -74,6 +81,10 @@ def names(cluster: Resource) -> Names:
 def fqdn(dns_prefix: str, cluster: ResourceId, location: str) -> str:
     digest = hashlib.sha256(cluster.key.encode()).hexdigest()[:8]
     return f"{dns_prefix}-{digest}.hcp.{location}.azmk8s.sorairo.internal"
+
+
+def outbound_type(cluster: Resource) -> str:
+    return str(cluster.properties.get("networkProfile", {}).get("outboundType") or "loadBalancer")
 
 
 def pools(cluster: Resource | Document) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.types import Admission, Document, Resource
-from sorairo.providers.microsoft_containerservice import agent_pools, names
+from sorairo.providers.microsoft_containerservice import agent_pools, names, outbound
 
 IPv4 = ipaddress.IPv4Network
 MANAGED_VNET = IPv4("10.224.0.0/12")
@@ -36,6 +36,7 @@ async def admit(admission: Admission) -> None:
     _unchangeable(old, given)
     profile: Document = {**old, **given}
     _choices(profile)
+    await outbound.admit(admission, profile, old)
     service = _service(profile)
     subnets = await _subnets(admission)
     for prefix in subnets:
@@ -79,12 +80,10 @@ def _choices(profile: Document) -> None:
     profile["networkPolicy"] = str(profile.get("networkPolicy") or "none").lower()
     profile.setdefault("networkDataplane", "azure")
     profile.setdefault("loadBalancerSku", "standard")
-    profile.setdefault("outboundType", "loadBalancer")
     for key, known in (
         ("networkPluginMode", ("overlay",)),
         ("networkPolicy", ("none", "azure")),
         ("networkDataplane", ("azure",)),
-        ("outboundType", ("loadBalancer",)),
     ):
         if key in profile and profile[key] not in known:
             raise not_implemented(f"{key} '{profile[key]}' ({', '.join(known)}: yes)")

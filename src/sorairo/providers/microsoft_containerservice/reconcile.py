@@ -374,6 +374,7 @@ def label(id: str) -> str:
         "routetables": "route table",
         "publicipaddresses": "public address",
         "loadbalancers": "load balancer",
+        "natgateways": "NAT gateway",
         "userassignedidentities": "kubelet identity",
         "virtualmachinescalesets": f"scale set {name}",
         "roleassignments": "role assignment",

@@ -51,5 +51,6 @@ def provider(principals: Principals) -> Provider:
         schema="userAssignedIdentities",
         patience=10.0,
         moves="no",
+        linked="Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
     )
     return Provider("Microsoft.ManagedIdentity", (type, federated_credentials(API_VERSIONS)))

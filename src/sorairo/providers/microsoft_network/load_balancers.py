@@ -300,6 +300,7 @@ def _part(part: str) -> ResourceType[None]:
         inline=Inline(part),
         schema=part if written else None,
         writable=written,
+        linked=f"{LOAD_BALANCER}/{part}/join/action" if part in ("backendAddressPools", "inboundNatRules") else "",
         located=False,
         tracked=False,
     )

@@ -154,6 +154,7 @@ def nat_gateways(reconciler: NatGatewayReconciler) -> ResourceType[Actual]:
         reconciler=reconciler,
         admit=admit,
         admit_delete=admit_delete,
+        linked=f"{NAT_GATEWAY}/join/action",
         schema="natGateways",
         watches={VIRTUAL_NETWORK: named},
     )

@@ -208,6 +208,7 @@ def public_ip_addresses(public_addresses: tuple[str, ...], names: Names | None =
         reconciler=PublicIPReconciler(public_addresses, names),
         admit=admit,
         admit_delete=admit_delete,
+        linked=f"{PUBLIC_IP_TYPE}/join/action",
         schema="publicIPAddresses",
         moves="yes",
         watches=dict.fromkeys((*NIC_TYPES, LOAD_BALANCER, NAT_GATEWAY), named),

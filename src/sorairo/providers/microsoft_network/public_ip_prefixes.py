@@ -120,6 +120,7 @@ def public_ip_prefixes(public_addresses: tuple[str, ...]) -> ResourceType[Actual
         reconciler=PublicIPPrefixReconciler(public_addresses),
         admit=admit,
         admit_delete=admit_delete,
+        linked=f"{PREFIX_TYPE}/join/action",
         schema="publicIPPrefixes",
         moves="yes",
         watches={PUBLIC_IP_TYPE: named, NAT_GATEWAY: named},

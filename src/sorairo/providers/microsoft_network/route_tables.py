@@ -168,6 +168,7 @@ def route_table_types(reconciler: RouteTableReconciler) -> tuple[ResourceType[Ac
         reconciler=reconciler,
         admit=admit,
         admit_delete=admit_delete,
+        linked=f"{ROUTE_TABLE}/join/action",
         schema="routeTables",
         watches={VIRTUAL_NETWORK: named},
     )

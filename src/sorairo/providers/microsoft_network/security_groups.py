@@ -216,6 +216,7 @@ def security_group_types(reconciler: SecurityGroupReconciler) -> tuple[ResourceT
         reconciler=reconciler,
         admit=admit,
         admit_delete=admit_delete,
+        linked=f"{SECURITY_GROUP}/join/action",
         render=_render,
         schema="networkSecurityGroups",
         watches={**dict.fromkeys(NIC_TYPES, _by_nic), VIRTUAL_NETWORK: _by_network},
@@ -233,6 +234,7 @@ def security_group_types(reconciler: SecurityGroupReconciler) -> tuple[ResourceT
         API_VERSIONS,
         admit=_admit_application_group,
         admit_delete=_keep_application_group,
+        linked=f"{APPLICATION_GROUP}/joinIpConfiguration/action",
         schema="applicationSecurityGroups",
     )
     return groups, rules, applications

@@ -376,4 +376,5 @@ SUBNETS: ResourceType[None] = ResourceType(
     located=False,
     tracked=False,
     admit_delete=admit_subnet_delete,
+    linked="Microsoft.Network/virtualNetworks/subnets/join/action",
 )

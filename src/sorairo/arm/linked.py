@@ -1,0 +1,63 @@
+"""Who names a resource in another's document needs a permission of its own for that: to join a subnet, to take a
+public address, to act as an identity.
+
+https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#access-is-denied-or-lack-of-permissions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sorairo.arm.exchange import Exchange
+from sorairo.engine.documents import copied
+from sorairo.engine.errors import ArmError
+from sorairo.engine.ids import parse_id
+
+
+def check(x: Exchange) -> None:
+    """Raises ArmError 403 `LinkedAuthorizationFailed`."""
+    id, type = x.target.id, x.target.type
+    if x.method not in ("PUT", "PATCH") or id is None or type is None or x._principal is None:
+        return
+    refused = _refused(x, x.body)
+    if refused and type.schema:  # Clients send back what is read-only: that links nothing.
+        body = copied(x.body)
+        x.control.schema(type.schema, body)
+        refused = _refused(x, body)
+    if refused:
+        linked, action = refused
+        raise ArmError(
+            "LinkedAuthorizationFailed",
+            f"The client '{x.principal.client}' with object id '{x.principal.object_id}' has permission to perform "
+            f"action '{x.route.permission}' on scope '{x.target.scope}'; however, it does not have permission to "
+            f"perform action '{action}' on the linked scope(s) '{linked}' or the linked scope(s) are invalid.",
+            status=403,
+        )
+
+
+def _refused(x: Exchange, body: Any) -> tuple[str, str] | None:
+    """The first link that the caller may not make: id and action."""
+    assert x.target.id
+    own = x.target.id.key + "/"
+    for linked in sorted({each for each in _ids(body) if not each.lower().startswith(own)}):
+        try:
+            type = x.control.registry.type(parse_id(linked).type)
+        except ValueError:  # What it is then, its type says.
+            continue
+        if type and type.linked and not x.may(type.linked, linked):
+            return linked, type.linked
+    return None
+
+
+def _ids(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value[:15].lower() == "/subscriptions/":
+            yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _ids(key)
+            yield from _ids(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _ids(item)
