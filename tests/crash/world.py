@@ -345,7 +345,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pki, "node", lambda ca, host: pair)
 
 
-def cluster(*, entra: bool = False, **pools: int) -> Document:
+def cluster(*, entra: bool = False, outbound: str = "loadBalancer", **pools: int) -> Document:
     """The body of a cluster with these pools, the first of mode System; `entra`: its users are the directory's."""
     profiles = [
         {"name": name, "count": count, "vmSize": "Standard_D2s_v3", "mode": "User" if n else "System", "maxPods": 30}
@@ -359,5 +359,6 @@ def cluster(*, entra: bool = False, **pools: int) -> Document:
             "agentPoolProfiles": profiles,
             "nodeResourceGroupProfile": {"restrictionLevel": "ReadOnly"},
             **({"aadProfile": AAD} if entra else {}),
+            "networkProfile": {"outboundType": outbound},
         },
     }

@@ -89,6 +89,83 @@ async def test_every_part_satisfies_its_types_schema() -> None:
     assert seen == schemas
 
 
+NETWORK = f"{GROUP}/providers/Microsoft.Network"
+SUBNET = f"{NETWORK}/virtualNetworks/v/subnets/s"
+
+
+def subnet(**named: str) -> Resource:
+    inner = {"addressPrefix": "10.9.0.0/16", **{key: {"id": f"{NETWORK}/{id}"} for key, id in named.items()}}
+    properties = {
+        "addressSpace": {"addressPrefixes": ["10.9.0.0/16"]},
+        "subnets": [{"name": "s", "properties": inner}],
+    }
+    return Resource(f"{NETWORK}/virtualNetworks/v", {"properties": properties})
+
+
+def leaving(kind: str, *, own: bool = False, **profile: Any) -> Document:
+    body = wanted(**({"vnetSubnetID": SUBNET} if own else {}))
+    body["properties"]["networkProfile"] = {"outboundType": kind, **profile}
+    return body
+
+
+def kinds(cluster: Resource) -> set[str]:
+    return {parse_id(p.id).type.rsplit("/", 1)[1] for p in parts(cluster, {"p": ""}, {}, {}, None)}
+
+
+async def test_a_managed_nat_gateway_is_one_more_part_and_the_load_balancer_is_none() -> None:
+    profile = {"natGatewayProfile": {"managedOutboundIPProfile": {"count": 2}, "idleTimeoutInMinutes": 9}}
+    cluster = await admitted(leaving("managedNATGateway", **profile))
+    found = {part.id: part for part in parts(cluster, {"p": ""}, {}, {}, None)}
+    for part in found.values():
+        kind = parse_id(part.id).type.rsplit("/", 1)[1]
+        check(kind, copy.deepcopy(part.body))
+    (gateway,) = (id for id in found if "/natGateways/" in id)
+    addresses = [id for id in found if "/publicIPAddresses/" in id]
+    assert found[gateway].body["properties"] == {
+        "idleTimeoutInMinutes": 9,
+        "publicIpAddresses": [{"id": id} for id in addresses],
+    }
+    assert len(addresses) == 2
+    assert {*addresses} < {*found[gateway].needs}
+    (network,) = (part for id, part in found.items() if "/virtualNetworks/" in id)
+    assert network.body["properties"]["subnets"][0]["properties"]["natGateway"] == {"id": gateway}
+    assert gateway in network.needs
+    assert "loadBalancers" not in kinds(cluster)
+    (nodes,) = (part for id, part in found.items() if "/virtualMachineScaleSets/" in id)
+    assert "loadBalancerBackendAddressPools" not in str(nodes.body).replace("'loadBalancerBackendAddressPools': []", "")
+
+
+async def test_ways_of_ones_own_need_a_subnet_that_has_them() -> None:
+    for kind, key, other in (
+        ("userDefinedRouting", "routeTable", "natGateway"),
+        ("userAssignedNATGateway", "natGateway", "routeTable"),
+    ):
+        own = subnet(**{key: "some/one"})
+        cluster = await admitted(leaving(kind, own=True), None, own)
+        assert cluster.properties["networkProfile"]["outboundType"] == kind
+        assert kinds(cluster) & {"loadBalancers", "publicIPAddresses", "natGateways", "virtualNetworks"} == set()
+        again = await admitted(cluster.body, cluster, own)
+        assert again.body == cluster.body
+        for body, there, code in (
+            (leaving(kind), own, "InvalidParameter"),
+            (leaving(kind, own=True), subnet(**{other: "some/one"}), "Existing"),
+        ):
+            with pytest.raises(ArmError) as refused:
+                await admitted(body, None, there)
+            assert refused.value.code.startswith(code)
+
+
+async def test_outbound_types_that_are_not() -> None:
+    for body, existing, code in (
+        (leaving("managedNATGateway", own=True), None, "InvalidParameter"),
+        (leaving("block"), None, "NotImplemented"),
+        (leaving("managedNATGateway"), await admitted(wanted()), "NotImplemented"),
+    ):
+        with pytest.raises(ArmError) as refused:
+            await admitted(body, existing, subnet())
+        assert refused.value.code == code
+
+
 async def test_what_is_stored_is_admitted_again_as_it_is() -> None:
     first = await admitted(wanted(nodeLabels={"a": "b"}))
     again = await admitted(first.body, first)
