@@ -109,13 +109,13 @@ def leaving(kind: str, *, own: bool = False, **profile: Any) -> Document:
 
 
 def kinds(cluster: Resource) -> set[str]:
-    return {parse_id(p.id).type.rsplit("/", 1)[1] for p in parts(cluster, {"p": ""}, {}, {}, None)}
+    return {parse_id(p.id).type.rsplit("/", 1)[1] for p in parts(cluster, {"p": ""}, {}, {}, {}, [])}
 
 
 async def test_a_managed_nat_gateway_is_one_more_part_and_the_load_balancer_is_none() -> None:
     profile = {"natGatewayProfile": {"managedOutboundIPProfile": {"count": 2}, "idleTimeoutInMinutes": 9}}
     cluster = await admitted(leaving("managedNATGateway", **profile))
-    found = {part.id: part for part in parts(cluster, {"p": ""}, {}, {}, None)}
+    found = {part.id: part for part in parts(cluster, {"p": ""}, {}, {}, {}, [])}
     for part in found.values():
         kind = parse_id(part.id).type.rsplit("/", 1)[1]
         check(kind, copy.deepcopy(part.body))
