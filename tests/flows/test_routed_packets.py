@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from sorairo.drivers.hollow.machines import HollowMachines
 from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.traffic import linux_traffic
 from sorairo.drivers.protocols import Leg
@@ -25,7 +24,7 @@ from sorairo.engine.control import Control
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Document
-from sorairo.providers import microsoft_compute, microsoft_network, microsoft_resources, schemas
+from sorairo.providers import microsoft_network, microsoft_resources, schemas
 from sorairo.store import Store
 from wire import Wire
 
@@ -102,7 +101,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     providers = [
         microsoft_resources.PROVIDER,
         microsoft_network.provider(links, linux_traffic(links), public),
-        microsoft_compute.provider(HollowMachines()),
     ]
     control = Control(store, Registry(providers), schemas.check)
     await control.loop.start()

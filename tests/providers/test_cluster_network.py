@@ -46,7 +46,7 @@ async def test_what_is_filled_in() -> None:
 
 async def test_a_node_of_an_overlay_has_one_address_of_the_subnet_and_a_block_of_pods() -> None:
     cluster = await admitted(body({**OVERLAY, "podCidr": "10.250.0.0/16"}))
-    scale_set = parts(cluster, {"p": ""}, {}, {}, None)[-1]
+    scale_set = parts(cluster, {"p": ""}, {}, {}, {}, [])[-1]
     (nic,) = scale_set.body["properties"]["virtualMachineProfile"]["networkProfile"]["networkInterfaceConfigurations"]
     assert len(nic["properties"]["ipConfigurations"]) == 1
     assert scale_set.private[KEY] == {"cidr": "10.250.0.0/16", "pool": ID}
