@@ -93,3 +93,25 @@ async def test_pages_bounds_and_selection(arm: World) -> None:
         assert (await arm.call("GET", f"{LOG}?{query}", v=A)).status_code == 400
     wrong = await arm.call("GET", f"{LOG}?$filter=nonsense eq 'x'", v=A)
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "InvalidFilterInQueryString")
+
+
+async def test_what_was_refused_is_told_too(busy: World) -> None:
+    before = len(await events(busy))
+    refused = await busy.call("PUT", f"{TEST}/widgets/mine", {"location": "eastus"}, token="ben")
+    assert refused.status_code == 403
+    assert (await busy.call("GET", f"{TEST}/widgets/w", token="ben")).status_code == 403
+    assert (await busy.call("PUT", f"{TEST}/widgets/w", {"location": "moon"})).status_code == 400
+    busy.gate.open.clear()
+    await busy.call("PUT", f"{TEST}/gadgets/slow", {"location": "eastus"})
+    await busy.call("DELETE", f"{TEST}/gadgets/slow")
+    assert (await busy.call("PUT", f"{TEST}/gadgets/slow", {"location": "eastus"})).status_code == 409
+    busy.gate.open.set()
+
+    [event] = await events(busy, "caller eq 'ben'")
+    assert event["operationName"]["value"] == "Microsoft.Test/widgets/write"
+    assert (event["status"]["value"], event["subStatus"]["value"], event["level"]) == ("Failed", "Forbidden", "Error")
+    assert event["properties"]["statusCode"] == "Forbidden"
+    assert "AuthorizationFailed" in event["properties"]["statusMessage"]
+    [conflict] = await events(busy, "subStatus eq 'Conflict'")
+    assert conflict["resourceId"].endswith("/gadgets/slow")
+    assert len(await events(busy)) >= before + 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,8 @@ class Origin:
     admin: Credentials
     tokens: dict[str, str] = field(default_factory=dict)
     """Of the administrator, by what it is for: `arm`, `graph`."""
+    issue: Callable[[str, str], str] = lambda object_id, audience: ""
+    """A token of somebody's: object id, audience."""
     kept: frozenset[str] = frozenset()
     """Keys of what must stay for the administrator to be one."""
 
@@ -202,10 +204,15 @@ async def origin(folder: Path) -> AsyncIterator[Origin]:
         ],
     )
     inside.bind(app)
-    me = directory.service_principal(admin.objectId)
-    assert me
-    it = Origin(app, control, store, host, admin)
-    it.tokens = {"arm": tokens.issue(me, f"{BASE}/"), "graph": tokens.issue(me, "https://graph.microsoft.com")}
+
+    def issue(object_id: str, audience: str) -> str:
+        principal = directory.service_principal(object_id)
+        assert principal
+        return tokens.issue(principal, audience)
+
+    it = Origin(app, control, store, host, admin, issue=issue)
+    audiences = {"arm": f"{BASE}/", "graph": "https://graph.microsoft.com"}
+    it.tokens = {kind: issue(admin.objectId, audience) for kind, audience in audiences.items()}
     it.kept = frozenset(r.key for r in store.list(type="Microsoft.Authorization/roleAssignments"))
     await control.loop.start()
     try:

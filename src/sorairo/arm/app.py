@@ -108,6 +108,7 @@ class Arm:
             linked.check(x)
             return await x.route.handler(x)
         except ArmError as e:
+            await steps.note(x, e)
             return steps.refusal(x, e)
         except Throttled as e:
             answer = steps.refusal(x, e.error)

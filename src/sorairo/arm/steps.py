@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 
 import msgspec
@@ -9,6 +10,8 @@ import msgspec
 from sorairo.arm import errors, jsonc, regions
 from sorairo.arm.exchange import Answer, Exchange
 from sorairo.engine.errors import ArmError
+from sorairo.engine.ids import parse_id
+from sorairo.engine.operations import log_refusal
 
 CLOSING = (
     (b"cache-control", b"no-cache"),
@@ -137,6 +140,18 @@ async def _read(x: Exchange) -> bytes:
         if len(raw) > limit:
             raise errors.too_large(limit)
     return raw
+
+
+async def note(x: Exchange, error: ArmError) -> None:
+    """Put a write that its caller may not do (403), or not now (409), into the activity log, as Azure does."""
+    if error.status not in (403, 409) or x.method in ("GET", "HEAD") or x._principal is None or x._route is None:
+        return
+    action, target = x.route.permission, x.target
+    if not action or not target.subscription:
+        return
+    id = target.id or parse_id(target.scope)
+    with contextlib.suppress(ArmError):  # A full disk: what is answered matters more.
+        await x.control.store.transact(lambda tx: log_refusal(tx, id, action, x.caller, x.correlation_id, error))
 
 
 def refusal(x: Exchange, error: ArmError) -> Answer:

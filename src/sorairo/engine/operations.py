@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from sorairo.engine import trace
+from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import ResourceId, parse_id
 from sorairo.engine.types import Document, Operation, Resource, ResourceType
 from sorairo.store import Tx
@@ -35,6 +36,21 @@ def log_activity(tx: Tx, id: ResourceId, action: str, principal: str, correlatio
             "caller": principal,
             "correlationId": correlation_id,
             "status": status,
+        }
+    )
+
+
+def log_refusal(tx: Tx, id: ResourceId, action: str, principal: str, correlation_id: str, error: ArmError) -> None:
+    """What somebody was not let do."""
+    tx.add_activity(
+        {
+            "resourceId": id.text,
+            "operationName": action,
+            "caller": principal,
+            "correlationId": correlation_id,
+            "status": "Failed",
+            "httpStatus": error.status,
+            "error": error.body(),
         }
     )
 

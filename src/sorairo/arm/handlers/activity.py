@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
+from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -99,7 +100,7 @@ def _lookup(event: Document) -> Lookup:
         "correlationid": event.get("correlationId"),
         "caller": event.get("caller"),
         "status": event.get("status"),
-        "substatus": "",
+        "substatus": _phrase(int(event["httpStatus"])) if event.get("httpStatus") else "",
         "operationname": event.get("operationName"),
         "operations": event.get("operationName"),
         "operationid": event.get("operationId") or event.get("correlationId", ""),
@@ -130,10 +131,11 @@ def _document(x: Exchange, event: Document) -> Document:
     id = _id(event)
     ticks = int(seconds * 10_000_000) + 621_355_968_000_000_000  # .NET's: 100 ns since the year 1
     status = event.get("status", "")
-    ended = bool(event.get("operationId"))
+    ended = bool(event.get("operationId") or event.get("error"))
+    code = _phrase(int(event.get("httpStatus", 409)))
     properties: Document = {"eventCategory": "Administrative", "entity": rid.text, "message": action}
     if event.get("error"):
-        properties["statusCode"] = "Conflict"
+        properties["statusCode"] = code
         properties["statusMessage"] = msgspec.json.encode({"error": event["error"]}).decode()
     return {
         "id": f"{rid.text}/events/{id}/ticks/{ticks}",
@@ -151,7 +153,9 @@ def _document(x: Exchange, event: Document) -> Document:
         "operationId": event.get("operationId") or event.get("correlationId", ""),
         "operationName": _named(action, action),
         "status": _named(status, status),
-        "subStatus": _named("", ""),
+        "subStatus": _named(code, f"{code} (HTTP Status Code: {event['httpStatus']})")
+        if event.get("httpStatus")
+        else _named("", ""),
         "description": event.get("description", ""),
         "resourceId": rid.text,
         "resourceGroupName": rid.resource_group or "",
@@ -161,6 +165,11 @@ def _document(x: Exchange, event: Document) -> Document:
         "tenantId": x.principal.tenant_id,
         "properties": properties,
     }
+
+
+def _phrase(status: int) -> str:
+    """`Forbidden` for 403."""
+    return HTTPStatus(status).phrase.replace(" ", "")
 
 
 def _named(value: str, shown: str) -> Document:
