@@ -109,13 +109,21 @@ class LinuxNames:
         with ground.locks[id] if ground.views.get(id) else contextlib.nullcontext():
             if ground.views.get(id) and ground.networks.get(id) and ground.ns.exists(id):
                 with ground.ns.enter(id):
-                    if has_link(fabric.DNS):
-                        batch([f"link del {fabric.DNS}"])
+                    self._unlink()
                 ground.apply_rules(replace(ground.world(id), view=None))
             for records in (ground.views, ground.public_zones, ground.public_names):
                 records.drop(id)
         if not (ground.networks.all() or ground.legs.all()):
             ground.clear()
+
+    def _unlink(self) -> None:
+        """Take the link to the server away. It may go at this very moment, with the server's namespace."""
+        try:
+            if has_link(fabric.DNS):
+                batch([f"link del {fabric.DNS}"])
+        except DriverError:
+            if has_link(fabric.DNS):
+                raise
 
     # --- links -----------------------------------------------------------------------------------------
 
