@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wire import PATIENCE, Wire
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.linux import iproute, nft
@@ -22,6 +21,7 @@ from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.netns import Namespaces, write_sysctls
 from sorairo.drivers.linux.trial import shortcomings
 from sorairo.drivers.protocols import DriverError, Leg, Links, LinkState, Network, Nic
+from wire import PATIENCE, Wire
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 everyone = pytest.mark.parametrize(

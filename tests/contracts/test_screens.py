@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from wire import PATIENCE, Wire
 
 from policy_world import OUTSIDE, PORTS, Packet, World, oracle, worlds
 from sorairo.drivers.linux import nft, screens
 from sorairo.drivers.linux.screens import LinuxScreens
 from sorairo.drivers.protocols import DriverError, Network, Nic
 from sorairo.drivers.screens import Opening, Screen, Side
+from wire import PATIENCE, Wire
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 
