@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from wire import Wire
-
 from sorairo.drivers.verdicts import Packet
+from wire import Wire
 
 VIRTUAL = "10.224.0.0/16"
 HERE, THERE = "10.224.64.0/18", "10.224.128.0/18"

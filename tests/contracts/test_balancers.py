@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wire import Wire
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.traffic import HollowBalancers, HollowPublicAddresses
@@ -29,6 +28,7 @@ from sorairo.drivers.traffic import (
     PublicAddresses,
     Standing,
 )
+from wire import Wire
 
 linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)

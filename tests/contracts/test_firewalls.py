@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wire import Wire
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.traffic import HollowFirewalls
@@ -16,6 +15,7 @@ from sorairo.drivers.linux.firewall import rule_text
 from sorairo.drivers.linux.traffic import LinuxFirewalls
 from sorairo.drivers.protocols import DriverError, Leg, Links, Network, Nic
 from sorairo.drivers.traffic import Firewall, FirewallRule, Firewalls, Standing
+from wire import Wire
 
 linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from wire import Wire
 
 from dig import Make, answers, ask
 from sorairo.drivers.hollow.links import HollowLinks
@@ -22,6 +21,7 @@ from sorairo.drivers.linux.traffic import LinuxFirewalls
 from sorairo.drivers.naming import SERVERS, Names, PublicName, PublicZone, View, Zone
 from sorairo.drivers.protocols import DriverError, Links, Network, Nic
 from sorairo.drivers.traffic import Firewall, FirewallRule, Standing
+from wire import Wire
 
 linux = pytest.param(
     "linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root, pytest.mark.engine]

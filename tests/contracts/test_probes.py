@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from wire import Wire
 
 from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.traffic import LinuxBalancers
 from sorairo.drivers.probing import SOURCE, Prober
 from sorairo.drivers.protocols import Network, Nic
 from sorairo.drivers.traffic import Backend, Balancer, BalancerRule, Check, Watched
+from wire import Wire
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 

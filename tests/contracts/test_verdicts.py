@@ -12,7 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rulesets import HERE, THERE, VIRTUAL, Lane, decides, packets, rules
-from wire import Wire
 
 from sorairo.drivers.linux.traffic import LinuxFirewalls
 from sorairo.drivers.protocols import Network, Nic
@@ -20,6 +19,7 @@ from sorairo.drivers.traffic import Firewall, FirewallRule
 from sorairo.drivers.verdicts import Packet, decisive, judge
 from sorairo.providers.microsoft_network.security_rules import firewall_rules
 from sorairo.providers.microsoft_network.service_tags import Space
+from wire import Wire
 
 SPACE = Space((VIRTUAL,), "198.18.0.0/28")
 GROUP = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/networkSecurityGroups/nsg"
