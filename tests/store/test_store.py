@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -338,3 +339,35 @@ async def test_a_slow_disk_makes_groups_larger_not_writes_fewer(store: Store) ->
     await asyncio.gather(*(client(n) for n in range(32)))
     assert len(store.list()) == 640
     assert Slow.commits < 100
+
+
+async def test_who_sees_that_an_operation_has_ended_sees_what_it_did(store: Store) -> None:
+    """Between the commit and the moment the writer tells of it, too."""
+    resource = vnet("a")
+    await save(store, resource)
+    assert store.get(resource.id) == resource
+    told, go_on = threading.Event(), threading.Event()
+    committed = store._writer.committed
+
+    def late(written: Any) -> None:
+        told.set()
+        go_on.wait(10)
+        committed(written)
+
+    store._writer.committed = late
+    operation = Operation("o", resource.id, "PUT", "Succeeded")
+    changed = vnet("a", tags={"new": "yes"})
+
+    def write(tx: Tx) -> None:
+        tx.put(changed)
+        tx.put_operation(operation)
+
+    writing = asyncio.ensure_future(store.transact(write))
+    try:
+        assert await asyncio.to_thread(told.wait, 10)
+        assert store.operation("o") is not None
+        assert store.get(resource.id) == changed
+    finally:
+        go_on.set()
+    await writing
+    assert store.get(resource.id) == changed

@@ -6,7 +6,7 @@ A statement gives up the interpreter's lock, and a busy writer is slow to hand i
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 LIMIT = 16_000_000
@@ -21,6 +21,8 @@ class Recent:
         self._limit = limit
         self._size = 0
         self._commits = 0
+        self._writing: frozenset[str] = frozenset()
+        """Keys of the transaction that is being committed: only the database knows when it is."""
         self._lock = threading.Lock()
 
     def get(self, key: str, read: Callable[[], str | None]) -> str | None:
@@ -33,14 +35,24 @@ class Recent:
             commits = self._commits
         row = read()
         with self._lock:
-            if commits == self._commits:  # Else what was read may be what has just been replaced.
+            # Else what was read may be what has just been replaced.
+            if commits == self._commits and key not in self._writing:
                 self._keep(key, row)
         return row
 
+    def committing(self, keys: Iterable[str]) -> None:
+        """These rows are about to change: until `committed` they are the database's alone, so that who sees one thing
+        of a transaction there (an operation that has ended) sees all of it."""
+        with self._lock:
+            self._writing = frozenset(keys)
+            for key in self._writing:
+                self._drop(key)
+
     def committed(self, rows: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """Take over what a transaction wrote; None for what it deleted."""
+        """Take over what a transaction wrote; None for what it deleted. Nothing: it was not committed."""
         with self._lock:
             self._commits += 1
+            self._writing = frozenset()
             for key, row in rows.items():
                 self._keep(key, None if row is None else row["doc"])
 

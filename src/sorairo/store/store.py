@@ -50,6 +50,7 @@ class Store:
         self._dispose = dispose
         self._recent = Recent()
         self._references = References(self._all(sql.LIST_ALL, sql.prefix_range("/")))
+        writer.committing = self._recent.committing
         writer.committed = self._committed
 
     @classmethod

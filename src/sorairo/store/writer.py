@@ -69,8 +69,10 @@ class Writer:
         self._queue: queue.SimpleQueue[Job | Literal["spans", "stop"]] = queue.SimpleQueue()
         self._spans: deque[Span] = deque(maxlen=100_000)
         self.listeners: list[Callable[[Iterable[str]], None]] = []
+        self.committing: Callable[[Iterable[str]], None] = lambda keys: None
+        """Told just before a commit, with the keys of the rows."""
         self.committed: Callable[[Mapping[str, rows.Row | None]], None] = lambda written: None
-        """Told first, with the rows."""
+        """Told first, with the rows; without any when the commit failed."""
         self._told = False
         """The thread knows that there are spans to write."""
         self._swept = time.monotonic()
@@ -133,9 +135,11 @@ class Writer:
             group.write(self._cursor)
             if spans:
                 self._cursor.executemany(sql.PUT_SPAN, [rows.span_row(s) for s in spans])
+            self.committing(group.resources)
             self._cursor.execute("COMMIT")
         except Exception as e:
             self._abort()
+            self.committed({})
             log.error("store.commit_failed", error=str(e), writes=len(jobs), spans=len(spans))
             for job in jobs:
                 job.error = job.error or refusal(e)
