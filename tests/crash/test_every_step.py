@@ -33,6 +33,8 @@ CHANGES = {
     "create behind a NAT gateway": Change(
         lambda life: life.put(CLUSTER, cluster(outbound="managedNATGateway", one=1)), None, {"one": 1}
     ),
+    "create with an overlay": Change(lambda life: life.put(CLUSTER, cluster(overlay=True, one=2)), None, {"one": 2}),
+    "let nobody call it": Change(lambda life: life.put(CLUSTER, cluster(shut=True, one=1)), {"one": 1}, {"one": 1}),
     "scale up": Change(lambda life: life.put(CLUSTER, cluster(one=3)), {"one": 1}, {"one": 3}),
     "scale down": Change(lambda life: life.put(CLUSTER, cluster(one=1)), {"one": 3}, {"one": 1}),
     "sign in with Entra": Change(lambda life: life.put(CLUSTER, cluster(entra=True, one=1)), {"one": 1}, {"one": 1}),

@@ -345,8 +345,11 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pki, "node", lambda ca, host: pair)
 
 
-def cluster(*, entra: bool = False, outbound: str = "loadBalancer", **pools: int) -> Document:
-    """The body of a cluster with these pools, the first of mode System; `entra`: its users are the directory's."""
+def cluster(
+    *, entra: bool = False, outbound: str = "loadBalancer", overlay: bool = False, shut: bool = False, **pools: int
+) -> Document:
+    """The body of a cluster with these pools, the first of mode System; `entra`: its users are the directory's;
+    `overlay`: its pods have addresses of their own; `shut`: its API server takes no calls but its nodes'."""
     profiles = [
         {"name": name, "count": count, "vmSize": "Standard_D2s_v3", "mode": "User" if n else "System", "maxPods": 30}
         for n, (name, count) in enumerate(pools.items())
@@ -359,6 +362,10 @@ def cluster(*, entra: bool = False, outbound: str = "loadBalancer", **pools: int
             "agentPoolProfiles": profiles,
             "nodeResourceGroupProfile": {"restrictionLevel": "ReadOnly"},
             **({"aadProfile": AAD} if entra else {}),
-            "networkProfile": {"outboundType": outbound},
+            "networkProfile": {
+                "outboundType": outbound,
+                **({"networkPluginMode": "overlay", "networkPolicy": "azure"} if overlay else {}),
+            },
+            **({"apiServerAccessProfile": {"authorizedIPRanges": ["0.0.0.0/32"]}} if shut else {}),
         },
     }

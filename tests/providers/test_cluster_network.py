@@ -10,7 +10,9 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Document, Resource
 from sorairo.providers.microsoft_containerservice import versions
 from sorairo.providers.microsoft_containerservice.composition import parts
-from sorairo.providers.overlays import KEY
+from sorairo.providers.microsoft_containerservice.hollow_nodes import node_object
+from sorairo.providers.microsoft_network.network_interfaces import claimed
+from sorairo.providers.overlays import KEY, block_of
 
 from .test_clusters import GROUP, ID, admitted, wanted
 
@@ -95,3 +97,15 @@ async def test_what_can_be_changed_of_a_cluster_that_is_there() -> None:
     with pytest.raises(ArmError) as refused:
         await admitted(body(OVERLAY), await admitted(wanted()))
     assert refused.value.code == "NotImplemented"
+
+
+async def test_a_simulated_nodes_pods_have_its_block() -> None:
+    cluster = await admitted(body(OVERLAY))
+    pool = cluster.properties["agentPoolProfiles"][0]
+    instance = Resource(f"{ID}/virtualMachines/0", {"properties": {"osProfile": {"computerName": "n"}}})
+    nic = Resource(f"{ID}/n", {}, private={KEY: {"cidr": "10.244.0.0/16", "pool": "C"}})
+    assert block_of(nic) is None
+    nic.private["claims"] = {"subnet s": ["10.0.0.4"], "overlay c": ["10.244.3.0/24"]}
+    node = node_object(cluster, pool, instance, ["10.224.0.4"], 2, 2**33, block_of(nic))
+    assert node["spec"]["podCIDR"] == "10.244.3.0/24"
+    assert claimed(Resource(nic.id, {"properties": {}}, private={**nic.private, "claims": {}})) == ()

@@ -295,3 +295,8 @@ async def test_the_clusters_own_nodes_are_always_authorized() -> None:
     cluster = await admitted(limited("8.8.8.0/24"))
     assert await api_access.allowed(Nothing(own), cluster) == ("198.18.0.9/32", "8.8.8.0/24")
     assert await api_access.allowed(Nothing(own), await admitted(limited())) is None
+    body = limited("8.8.8.0/24")
+    body["properties"]["networkProfile"] = {"outboundType": "managedNATGateway"}
+    cluster = await admitted(body)
+    own = Resource(names(cluster).nat_address(1), {}, status={"ipAddress": "198.18.0.7"})
+    assert await api_access.allowed(Nothing(own), cluster) == ("198.18.0.7/32", "8.8.8.0/24")

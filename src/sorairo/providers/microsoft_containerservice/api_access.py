@@ -10,7 +10,8 @@ from typing import Any
 
 from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Document, Reader, Resource
-from sorairo.providers.microsoft_containerservice.names import names
+from sorairo.providers.microsoft_containerservice.composition import nat_addresses
+from sorairo.providers.microsoft_containerservice.names import names, outbound_type
 
 MOST = 200
 NOBODY_ELSE = "0.0.0.0/32"
@@ -56,13 +57,15 @@ def _range(text: Any) -> str:
 
 async def allowed(reader: Reader, cluster: Resource) -> tuple[str, ...] | None:
     """Whose connections the API server takes; None: anybody's. The cluster's own nodes are among them, by the public
-    address that what they send comes from, once it has one."""
+    addresses that AKS has given them for what they send, once there are some. What leaves by a user's own gateway or
+    firewall is the user's to name, as on Azure."""
     ranges = (cluster.properties.get("apiServerAccessProfile") or {}).get("authorizedIPRanges")
     if not ranges:
         return None
-    own = await reader.get(names(cluster).public_ip)
-    address = own.status.get("ipAddress") if own else None
-    return tuple(sorted({*(r for r in ranges if r != NOBODY_ELSE), *([f"{address}/32"] if address else [])}))
+    kind = outbound_type(cluster)
+    ids = {"loadBalancer": [names(cluster).public_ip], "managedNATGateway": nat_addresses(cluster)}.get(kind, [])
+    found = [own.status.get("ipAddress") for id in ids if (own := await reader.get(id))]
+    return tuple(sorted({*(r for r in ranges if r != NOBODY_ELSE), *(f"{each}/32" for each in found if each)}))
 
 
 def _invalid(message: str) -> ArmError:
