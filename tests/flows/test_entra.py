@@ -189,7 +189,9 @@ def test_only_tokens_of_ours_for_clusters_are_taken(town: Town) -> None:
         return jwt.encode(header, {**claims, **changes}, keys.current, algorithms=["RS256"])
 
     assert town.kubectl(signed(), "get", "nodes").code == 0
-    assert town.kubectl(signed(groups=[], _claim_names={"groups": "src1"}), "auth", "whoami").code == 0
+    elsewhere_told = {"src1": {"endpoint": f"{town.on.base}/v1.0/users/{town.ids['ann']}/getMemberObjects"}}
+    too_many = signed(groups=[], _claim_names={"groups": "src1"}, _claim_sources=elsewhere_told)
+    assert town.kubectl(too_many, "auth", "whoami").code == 0
     head, body, signature = signed().split(".")
     unsigned = base64.urlsafe_b64encode(b'{"typ":"JWT","alg":"none"}').rstrip(b"=").decode()
     for wrong in (
