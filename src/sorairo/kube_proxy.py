@@ -80,11 +80,12 @@ def _applies(rule: str, source: str, node: str) -> bool:
     if "fib saddr type local" in rule and source != node:
         return False
     if said := _SOURCE.search(rule):
-        return _among(source, said[2]) != bool(said[1])
+        return among(source, said[2]) != bool(said[1])
     return True
 
 
-def _among(address: str, text: str) -> bool:
+def among(address: str, text: str) -> bool:
+    """Whether an address is one of a list of addresses, CIDRs and ranges."""
     here = IPv4Address(address)
     for part in filter(None, (each.strip() for each in text.split(","))):
         first, dash, last = part.partition("-")

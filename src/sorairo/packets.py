@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
-from sorairo import kube_proxy
+from sorairo import kube_proxy, screened
 from sorairo.drivers.kubernetes import KubernetesApi
 from sorairo.drivers.protocols import DriverError, Links, Machines, Nic
 from sorairo.drivers.traffic import Traffic
@@ -42,8 +42,10 @@ class Packets:
             return await self._in_node(reader, fabric, nic, packet)
 
         async def leave(fabric: Fabric, nic: Nic, packet: Packet) -> Hop | None:
-            """What a machine asks for meets its own node's kube-proxy before it leaves."""
-            return await self._by_kube_proxy(reader, fabric, nic, packet)
+            """What a machine asks for meets its own node's kube-proxy before it leaves, and what policies say of it."""
+            taken = await self._by_kube_proxy(reader, fabric, nic, packet)
+            screen = await self._screen(reader, nic, "out", packet) if taken is None else None
+            return screen if screen and screen.refused else taken
 
         start = await self._paths.follow(reader, packet, client or "host", leave, arrive)
         refused, arrived = refusals(start), arrivals(start)
@@ -86,23 +88,19 @@ class Packets:
 
     async def _in_node(self, reader: Reader, fabric: Fabric, nic: Nic, packet: Packet) -> tuple[Hop, ...]:
         if _routed(nic, packet.destination):
-            return (await self._pod(reader, nic, packet.destination, packet.destination_port),)
+            return (await self._pod(reader, nic, packet),)
         hop = await self._by_kube_proxy(reader, fabric, nic, packet)
         return (hop,) if hop else ()
 
     async def _by_kube_proxy(self, reader: Reader, fabric: Fabric, nic: Nic, packet: Packet) -> Hop | None:
         """None: it is not for a Service."""
-        machine = host_name(parse_id(nic.owner).parent)
-
-        async def nft(words: str) -> str | None:
-            try:
-                ran = await self._nodes.run(machine, ("nft", *words.split(" ")), timeout=20)
-            except DriverError as e:
-                raise ArmError("NodeNotRunning", f"A node on the way cannot be asked: {e}.", status=409) from e
-            return ran.stdout.decode(errors="replace") if ran.exit_code == 0 else None
-
         found = await kube_proxy.sent(
-            nft, packet.source, nic.address, packet.destination, packet.protocol, packet.destination_port or 0
+            self._nft(nic),
+            packet.source,
+            nic.address,
+            packet.destination,
+            packet.protocol,
+            packet.destination_port or 0,
         )
         if found is None:
             return None
@@ -112,25 +110,70 @@ class Packets:
         ends = []
         for address, port in found.endpoints:
             if _routed(nic, address) or address == nic.address:
-                ends.append(await self._pod(reader, nic, address, port))
+                ends.append(await self._pod(reader, nic, packet.to(address, port)))
             else:
-                source = nic.address if found.masqueraded else packet.source
-                ends.append(await self._onward(reader, fabric, nic, replace(packet, source=source).to(address, port)))
+                ends.append(await self._onward(reader, fabric, nic, packet.to(address, port), found.masqueraded))
         how = "as coming from the node" if found.masqueraded else "the client's address kept"
         count = len(found.endpoints)
         return replace(hop, text=f"to {'its endpoint' if count == 1 else f'one of {count} endpoints'}, {how}").then(
             *ends
         )
 
-    async def _onward(self, reader: Reader, fabric: Fabric, nic: Nic, packet: Packet) -> Hop:
+    async def _onward(self, reader: Reader, fabric: Fabric, nic: Nic, packet: Packet, masqueraded: bool) -> Hop:
         """To a pod of another node: once more through the security groups."""
 
         async def arrive(fabric: Fabric, nic: Nic, packet: Packet) -> tuple[Hop, ...]:
-            return (await self._pod(reader, nic, packet.destination, packet.destination_port),)
+            return (await self._pod(reader, nic, packet),)
 
-        return await self._paths.between(reader, fabric, packet, nic, arrive)
+        screen = await self._screen(reader, nic, "out", packet)
+        if screen and screen.refused:
+            return screen
+        # Policies see who asks; the node's address comes after them.
+        seen = replace(packet, source=nic.address) if masqueraded else packet
+        way = await self._paths.between(reader, fabric, seen, nic, arrive)
+        return screen.then(way) if screen else way
 
-    async def _pod(self, reader: Reader, nic: Nic, address: str, port: int | None) -> Hop:
+    async def _pod(self, reader: Reader, nic: Nic, packet: Packet) -> Hop:
+        """What a packet for one of the node's pods comes to, through the policies about both."""
+        pod = await self._pod_at(reader, nic, packet)
+        for way in ("in", "out"):
+            if screen := await self._screen(reader, nic, way, packet):
+                pod = screen if screen.refused else screen.then(pod)
+        return pod
+
+    async def _screen(self, reader: Reader, nic: Nic, way: screened.Way, packet: Packet) -> Hop | None:
+        """None: no network policy is about the pod."""
+        guest = packet.destination if way == "in" else packet.source
+        if not _routed(nic, guest):
+            return None
+        found = await screened.screened(self._nft(nic), way, guest, packet)
+        if found is None:
+            return None
+        cluster = await self._cluster(reader, nic)
+        listed = await self._ask(cluster, "/apis/networking.k8s.io/v1/networkpolicies") if cluster else None
+        objects = [(o["metadata"]["namespace"], o["metadata"]["name"]) for o in (listed or {}).get("items", [])]
+        names = {screened.chain_name(*each): "/".join(each) for each in objects}
+        direction = "into" if way == "in" else "out of"
+        if found.by:
+            return Hop("network policy", names.get(found.by, found.by), f"lets it {direction} {guest}")
+        those = ", ".join(names.get(each, each) for each in found.policies)
+        return Hop("network policy", those, f"none has an opening for it {direction} {guest}", refused=True)
+
+    def _nft(self, nic: Nic) -> kube_proxy.Nft:
+        """Asks the kernel of a node."""
+        machine = host_name(parse_id(nic.owner).parent)
+
+        async def nft(words: str) -> str | None:
+            try:
+                ran = await self._nodes.run(machine, ("nft", *words.split(" ")), timeout=20)
+            except DriverError as e:
+                raise ArmError("NodeNotRunning", f"A node on the way cannot be asked: {e}.", status=409) from e
+            return ran.stdout.decode(errors="replace") if ran.exit_code == 0 else None
+
+        return nft
+
+    async def _pod_at(self, reader: Reader, nic: Nic, packet: Packet) -> Hop:
+        address, port = packet.destination, packet.destination_port
         where = f"{address}:{port}" if port is not None else address
         cluster = await self._cluster(reader, nic)
         listed = await self._ask(cluster, "/api/v1/pods", fieldSelector=f"status.podIP={address}") if cluster else None
