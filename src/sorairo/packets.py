@@ -94,14 +94,8 @@ class Packets:
 
     async def _by_kube_proxy(self, reader: Reader, fabric: Fabric, nic: Nic, packet: Packet) -> Hop | None:
         """None: it is not for a Service."""
-        found = await kube_proxy.sent(
-            self._nft(nic),
-            packet.source,
-            nic.address,
-            packet.destination,
-            packet.protocol,
-            packet.destination_port or 0,
-        )
+        to = packet.destination, packet.protocol, packet.destination_port or 0
+        found = await kube_proxy.sent(self._nft(nic), packet.source, nic.address, *to)
         if found is None:
             return None
         hop = Hop("kube-proxy", found.service, found.refusal, refused=bool(found.refusal))

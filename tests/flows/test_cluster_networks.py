@@ -176,6 +176,13 @@ class Shop:
                 return False
         return True
 
+    def traced(self, space: str, name: str) -> tuple[str, str]:
+        """What `sorairo trace packet` says of a packet from a pod to the sample's: how it ends, and all of the way."""
+        asked = {"api-version": "2026-12-01", "from": f"{space}/{name}", "to": f"{self.address}:80"}
+        answer = self.cluster.on.http.get("/providers/Microsoft.Sorairo/packets/default", params=asked)
+        found = answer.json()["properties"]
+        return found["outcome"], json.dumps(found["path"])
+
     def only(self, *policies: dict[str, Any]) -> None:
         """These are the policies there are."""
         self.cluster.kubectl("delete", "networkpolicy", "--all", "-n", "shop")
@@ -238,6 +245,10 @@ def test_default_deny_then_allow_from_a_namespace(shop: Shop) -> None:
     assert shop.becomes(False, "shop", "box")
     assert shop.reaches("office", "box")
     assert shop.reaches("office", "box", "web.shop"), "by its Service, too"
+    outcome, way = shop.traced("shop", "box")
+    assert (outcome, "shop/default-deny, shop/from-office" in way) == ("refused", True), way
+    outcome, way = shop.traced("office", "box")
+    assert (outcome, '"name": "shop/from-office"' in way) == ("delivered", True), way
     shop.cluster.kubectl("label", "namespace", "office", "team=other", "--overwrite")
     assert shop.becomes(False, "office", "box")
     shop.cluster.kubectl("label", "namespace", "office", "team=office", "--overwrite")
