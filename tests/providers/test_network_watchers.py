@@ -52,7 +52,7 @@ async def watchers(*, guarded: bool = True, subnets: tuple[str, ...] = ()) -> tu
         Resource(VNET, {"location": "westeurope", "properties": {"subnets": []}}),
         Resource(GROUP, {"location": "westeurope"}),
     )
-    return Watchers(Effective(links, traffic.firewalls)), there
+    return Watchers(Effective(links, traffic)), there
 
 
 async def verify(it: Watchers, there: Documents, may: bool = True, **changes: str) -> Any:
