@@ -102,7 +102,7 @@ async def test_who_is_out_of_rotation_is_no_way() -> None:
     [
         (replace(WEB, destination_port=81), "no load balancing rule for tcp 81, and no machine has it"),
         (replace(WEB, destination="10.0.0.40"), "nobody is reached at 10.0.0.40 from outside"),
-        (Packet("tcp", "10.0.0.4", "10.0.0.99", 1, 80), "no machine has 10.0.0.99"),
+        (Packet("tcp", "10.0.0.4", "10.0.0.99", 1, 80), "no machine of the network has 10.0.0.99"),
     ],
 )
 async def test_where_nobody_is(packet: Packet, end: str) -> None:

@@ -170,7 +170,7 @@ class Paths:
         address, where the packet keeps another as its destination."""
         receiver = fabric.nic_at(backend.address if backend else packet.destination, network)
         if receiver is None:
-            return Hop("nowhere", "dropped", f"no machine has {packet.destination}", refused=True)
+            return Hop("nowhere", "dropped", f"no machine of the network has {packet.destination}", refused=True)
         hops: list[Hop] = []
         if sender is not None and sender is not receiver:
             hops += _judged(fabric, sender, "outbound", packet)
