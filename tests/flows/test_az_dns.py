@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,13 @@ def test_interfaces_say_whom_their_machines_ask(hollow: Installation, networks: 
         assert dns["internalFqdn"] == f"web.{dns['internalDomainNameSuffix']}"
     again = hollow.arm("GET", nic).json()
     assert json.loads(json.dumps(again))["properties"]["dnsSettings"]["dnsServers"] == ["10.0.0.54"]
+    hollow.wait(hollow.arm("PUT", nic, {"location": "westeurope", "properties": {"ipConfigurations": [ip]}}))
+    network = hollow.arm("GET", networks[1]).json()
+    network["properties"]["dhcpOptions"] = {"dnsServers": []}
+    hollow.wait(hollow.arm("PUT", networks[1], network))
+    until = time.monotonic() + 30
+    while hollow.arm("GET", nic).json()["properties"]["dnsSettings"]["appliedDnsServers"] != ["168.63.129.16"]:
+        assert time.monotonic() < until, "the network's servers are the NIC's, too"
     wrong = {"ipConfigurations": [ip], "dnsSettings": {"dnsServers": ["ten"]}}
     assert hollow.arm("PUT", nic, {"location": "westeurope", "properties": wrong}).status_code == 400
     hollow.wait(hollow.arm("DELETE", nic))

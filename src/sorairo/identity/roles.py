@@ -191,6 +191,25 @@ BUILT_IN: Sequence[RoleDefinition] = (
         (_READ_ROLES, _ALERTS, "Microsoft.Network/*", _HEALTH, _DEPLOY, _READ_GROUPS, _SUPPORT),
     ),
     _role(
+        "befefa01-2a29-4197-83a8-272ff33ce314",
+        "DNS Zone Contributor",
+        "Lets you manage DNS zones and record sets in Azure DNS, but does not let you control who has access to them.",
+        (_READ_ROLES, _ALERTS, "Microsoft.Network/dnsZones/*", _HEALTH, _DEPLOY, _READ_GROUPS, _SUPPORT),
+    ),
+    _role(
+        "b12aa53e-6015-4669-85d0-8515ebb3ae7f",
+        "Private DNS Zone Contributor",
+        "Lets you manage private DNS zone resources, but not the virtual networks they are linked to.",
+        (
+            *(_READ_ROLES, _ALERTS, _DEPLOY, _READ_GROUPS, _SUPPORT),
+            *_under(
+                "Microsoft.Network",
+                "privateDnsZones/* privateDnsOperationResults/* "
+                "privateDnsOperationStatuses/* virtualNetworks/read virtualNetworks/join/action",
+            ),
+        ),
+    ),
+    _role(
         "9980e02c-c2be-4d73-94e8-173b1dc7cf3c",
         "Virtual Machine Contributor",
         "Lets you manage virtual machines, but not access to them, and not the virtual network or storage account "

@@ -342,14 +342,17 @@ def _render(resource: Resource, document: Document) -> Document:
     return document
 
 
-async def _published(reader: Reader, network: Resource) -> Iterable[str]:
-    """NICs with public addresses in a virtual network: whether they let anybody in depends on their subnets."""
-    return [
-        nic.id
-        for type in NIC_TYPES
-        for nic in await reader.naming(network.id, type=type)
-        if any(ip["properties"].get("publicIPAddress") for ip in configurations(nic))
-    ]
+async def _of_network(reader: Reader, network: Resource) -> Iterable[str]:
+    """NICs in a virtual network with public addresses, since whether they let anybody in depends on their subnets; and
+    those that show other DNS servers than it has now."""
+
+    def concerned(nic: Resource) -> bool:
+        shown = (nic.status.get("dnsSettings") or {}).get("appliedDnsServers")
+        public = any(ip["properties"].get("publicIPAddress") for ip in configurations(nic))
+        return public or shown not in (None, servers(network, nic.properties))
+
+    nics = [nic for type in NIC_TYPES for nic in await reader.naming(network.id, type=type)]
+    return [nic.id for nic in nics if concerned(nic)]
 
 
 def network_interface_types(
@@ -365,7 +368,7 @@ def network_interface_types(
             render=_render,
             schema="networkInterfaces",
             actions=actions(NIC_TYPES[0]),
-            watches={VIRTUAL_NETWORK: _published},
+            watches={VIRTUAL_NETWORK: _of_network},
         ),
         ResourceType(
             NIC_TYPES[1],
@@ -377,5 +380,6 @@ def network_interface_types(
             tracked=False,
             writable=False,
             actions=actions(NIC_TYPES[1]),
+            watches={VIRTUAL_NETWORK: _of_network},
         ),
     )
