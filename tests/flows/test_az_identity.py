@@ -85,6 +85,10 @@ def test_groups_and_their_members(az: Az, ann: str, hollow: Installation, tmp_pa
     ]
     assert az("ad", "group", "member", "check", "--group", "team", "--member-id", ann) == {"value": True}
     az("role", "assignment", "create", "--assignee", group["id"], "--role", "Reader", "--scope", hollow.subscription)
+    through = az("role", "assignment", "list", "--assignee", ann, "--all", "--include-groups")
+    assert [(a["principalName"], a["roleDefinitionName"]) for a in through] == [("team", "Reader")]
+    inherited = az("role", "assignment", "list", "--resource-group", GROUP, "--include-inherited")
+    assert ("team", "Reader") in [(a["principalName"], a["roleDefinitionName"]) for a in inherited]
 
     # She signs in with a browser, and may what her group may.
     browser = tmp_path / "browser.py"

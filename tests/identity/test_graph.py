@@ -279,6 +279,8 @@ DOCUMENT = {"displayName": "It's Ann", "n": 3, "on": True, "none": None, "names"
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("displayname eq 'it''s ann'", True),
+        ("IN/DEEP eq 'x'", True),
         ("displayName eq 'it''s ann'", True),
         ("startswith(displayName,'it') and not (n eq 4)", True),
         ("n eq 4 or on eq true", True),

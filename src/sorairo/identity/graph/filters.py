@@ -190,10 +190,17 @@ class _Parser:
 
 def _read(scope: dict[str, Any], path: str) -> Any:
     first, *rest = path.split("/")
-    at: Any = scope[first] if first in scope else (scope[""] or {}).get(first)
+    at: Any = scope[first] if first in scope else _member(scope[""], first)
     for name in rest:
-        at = at.get(name) if isinstance(at, dict) else None
+        at = _member(at, name)
     return at
+
+
+def _member(value: Any, name: str) -> Any:
+    """By its name in any case, as people write them (`displayname eq 'x'`)."""
+    if not isinstance(value, dict):
+        return None
+    return value[name] if name in value else next((v for k, v in value.items() if k.lower() == name.lower()), None)
 
 
 def _fold(value: Any) -> Any:
