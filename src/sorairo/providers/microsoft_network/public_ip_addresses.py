@@ -74,7 +74,7 @@ async def _prefix(admission: Admission, properties: Document) -> None:
     if not id:
         return
     prefix = await admission.reader.get(id)
-    if prefix is None:
+    if prefix is None or prefix.rid.type.lower() != "microsoft.network/publicipprefixes":
         raise missing(id, admission.id.text)
     if admission.body["sku"]["name"] != prefix.body["sku"]["name"]:
         raise ArmError(
