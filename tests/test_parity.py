@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import parity
 
 
-def test_every_claim_names_a_test_that_exists_and_the_readme_is_up_to_date() -> None:
+def test_every_claim_names_a_test_that_exists_and_the_pages_are_up_to_date() -> None:
     assert parity.problems() == []
 
 

@@ -6,8 +6,8 @@
       public IP prefixes: {todo: one address a gateway so far}
       price of an idle one: {exempt: nothing is billed}
 
-python tools/parity.py            write the table into README.md
-python tools/parity.py --check    say what is wrong: a claim without a test that exists, a table that is not up to date
+python tools/parity.py            write docs/parity.md, and how much of it there is into README.md
+python tools/parity.py --check    say what is wrong: a claim without a test that exists, a page that is not up to date
 """
 
 from __future__ import annotations
@@ -70,8 +70,11 @@ def problems() -> list[str]:
             found.append(f"{where}: say one of `done: TEST`, `todo: WHY` and `exempt: WHY`")
         elif claim.done and not proved(claim.done):
             found.append(f"{where}: there is no test {claim.done}")
-    if README.read_text() != with_table():
-        found.append("README.md: the table is not up to date; run python tools/parity.py")
+    found += [
+        f"{page.relative_to(ROOT)}: not up to date; run python tools/parity.py"
+        for page, text in pages().items()
+        if not page.exists() or page.read_text() != text
+    ]
     return found
 
 
@@ -87,29 +90,36 @@ def _tests_in(file: Path) -> frozenset[str]:
 
 
 README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "parity.md"
 
 
-def with_table() -> str:
-    text = README.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table()}{END}{after}"
-
-
-def table() -> str:
-    rows: dict[str, tuple[list[str], list[str]]] = {}
+def pages() -> dict[Path, str]:
+    """What each page that tells of the claims must say."""
+    areas: dict[str, list[Claim]] = {}
     for claim in claims():
-        done, todo = rows.setdefault(claim.area, ([], []))
-        if claim.done:
-            done.append(claim.what)
-        elif claim.exempt:
-            todo.append(f"{claim.what} (will not be: {claim.exempt})")
-        else:
-            todo.append(f"{claim.what} ({claim.todo})")
-    if not rows:
-        return ""
-    lines = ["| | works, each with a test | not yet |", "|---|---|---|"]
-    lines += [f"| {area} | {'; '.join(done)} | {'; '.join(todo)} |" for area, (done, todo) in rows.items()]
+        areas.setdefault(claim.area, []).append(claim)
+    before, _, rest = README.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return {README: f"{before}{BEGIN}\n{_table(areas)}{END}{after}", PAGE: _page(areas)}
+
+
+def _table(areas: dict[str, list[Claim]]) -> str:
+    lines = ["| | works | not yet |", "|---|--:|--:|"]
+    for area, said in areas.items():
+        anchor = re.sub(r"[^a-z0-9 -]", "", area.lower()).replace(" ", "-")
+        done = sum(bool(claim.done) for claim in said)
+        lines.append(f"| [{area}](docs/parity.md#{anchor}) | {done} | {len(said) - done or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def _page(areas: dict[str, list[Claim]]) -> str:
+    lines = ["# What works, and what does not yet", "", "Made by `tools/parity.py` from the claims beside the code."]
+    lines += ["Each thing that works leads to the test that proves it."]
+    for area, said in areas.items():
+        lines += ["", f"## {area}", ""]
+        lines += [f"- [{claim.what}](../{claim.done.partition('::')[0]})" for claim in said if claim.done]
+        lines += [f"- **not yet**: {claim.what}: {claim.todo}" for claim in said if claim.todo]
+        lines += [f"- will not be: {claim.what}: {claim.exempt}" for claim in said if claim.exempt]
     return "\n".join(lines) + "\n"
 
 
@@ -118,7 +128,8 @@ def main() -> int:
         found = problems()
         print("\n".join(found) or "every claim has its test", file=sys.stderr if found else sys.stdout)
         return 1 if found else 0
-    README.write_text(with_table())
+    for page, text in pages().items():
+        page.write_text(text)
     return 0
 
 
