@@ -16,7 +16,7 @@ import pytest
 
 from sorairo.engine.types import Document, Operation
 
-from .world import GROUP, Life, World, quickly
+from .world import GROUP, Life, World, everywhere, quickly
 
 NETWORK = f"{GROUP}/providers/Microsoft.Network"
 HUB, SPOKE = (f"{NETWORK}/virtualNetworks/{name}" for name in ("hub", "spoke"))
@@ -187,15 +187,10 @@ async def test_killed_at_any_step_of_a_network_it_ends_as_if_it_had_not_been(
         await check(life, what)
         points = list(dict.fromkeys(life.points))
     assert len(points) > 5
-    for point in points:
-        world = start.copy(tmp_path / "killed")
+
+    async def die(world: World, point: str) -> None:
         armed = False
-
-        def here(passed: str, point: str = point) -> bool:
-            return armed and passed == point  # noqa: B023
-
-        done = 0
-        async with world.life(here) as life:
+        async with world.life(lambda passed: armed and passed == point) as life:
             await life.quiet()
             armed = True
             done = await until_dead(life, asked)
@@ -203,6 +198,8 @@ async def test_killed_at_any_step_of_a_network_it_ends_as_if_it_had_not_been(
             await life.quiet()
             await play(life, asked[done:])
             await check(life, what)
+
+    await everywhere(start, points, tmp_path, die)
 
 
 async def until_dead(life: Life, requests: Sequence[Request]) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from sorairo.engine.types import Operation
 
-from .world import CLUSTER, Kind, Life, World, cluster, quickly
+from .world import CLUSTER, Kind, Life, World, cluster, everywhere, quickly
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,9 @@ async def test_killed_at_any_step_of_create_it_can_be_deleted(
     """Nothing has been finished first, so what is half there must be found by its traces alone."""
     quickly(monkeypatch)
     start = await given(CHANGES["create"], kind, tmp_path / "given")
-    for point in await undisturbed(CHANGES["create"], start.copy(tmp_path / "undisturbed")):
-        world = start.copy(tmp_path / "killed")
-        async with world.life(lambda passed, point=point: passed == point) as life:  # type: ignore[misc]
+
+    async def die(world: World, point: str) -> None:
+        async with world.life(lambda passed: passed == point) as life:
             creation = await life.put(CLUSTER, cluster(one=2))
             await life.dead.wait()
         async with world.life() as life:
@@ -101,6 +101,9 @@ async def test_killed_at_any_step_of_create_it_can_be_deleted(
             assert (await life.ended(creation)).status in ("Canceled", "Succeeded")
             await life.quiet()
             await life.check(None)
+
+    points = await undisturbed(CHANGES["create"], start.copy(tmp_path / "undisturbed"))
+    await everywhere(start, points, tmp_path, die)
 
 
 @pytest.mark.parametrize("kind", ["hollow", "linux"])
@@ -115,14 +118,10 @@ async def test_killed_at_any_step_it_ends_as_if_it_had_not_been(
     start = await given(change, kind, tmp_path / "given")
     points = await undisturbed(change, start.copy(tmp_path / "undisturbed"))
     assert points
-    for point in points:
-        world = start.copy(tmp_path / "killed")
+
+    async def die(world: World, point: str) -> None:
         armed = False
-
-        def here(passed: str, point: str = point) -> bool:
-            return armed and passed == point  # noqa: B023
-
-        async with world.life(here) as life:
+        async with world.life(lambda passed: armed and passed == point) as life:
             await life.quiet()
             armed = True
             asked = await change.ask(life)
@@ -132,3 +131,5 @@ async def test_killed_at_any_step_it_ends_as_if_it_had_not_been(
             assert (operation.status, operation.error) == ("Succeeded", None), point
             await life.quiet()
             await life.check(change.after, stopped=change.is_stopped)
+
+    await everywhere(start, points, tmp_path, die)

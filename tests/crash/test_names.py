@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sorairo.drivers.naming import PublicName, PublicZone, View
 from sorairo.engine.types import Operation
 
-from .world import CLUSTER, GROUP, NODE_GROUP, Life, World, cluster, quickly
+from .world import CLUSTER, GROUP, NODE_GROUP, Life, World, cluster, everywhere, quickly
 
 NETWORK = f"{GROUP}/providers/Microsoft.Network"
 PRIVATE, PUBLIC = f"{NETWORK}/privateDnsZones/corp.example", f"{NETWORK}/dnsZones/shop.example"
@@ -21,14 +22,14 @@ MACHINES = f"{NODE_GROUP}/providers/Microsoft.Network/virtualNetworks"
 async def make(life: Life) -> None:
     """All of it, as a client that asks again what it has had no answer to."""
     (network,) = life.store.list(type="Microsoft.Network/virtualNetworks")
-    everywhere = {"location": "global", "properties": {}}
+    anywhere = {"location": "global", "properties": {}}
     label = {"dnsSettings": {"domainNameLabel": "web"}, "publicIPAllocationMethod": "Static"}
     linked = {"virtualNetwork": {"id": network.id}, "registrationEnabled": True}
     for id, body in (
-        (PRIVATE, everywhere),
+        (PRIVATE, anywhere),
         (LINK, {"location": "global", "properties": linked}),
         (LABEL, {"location": "westeurope", "sku": {"name": "Standard"}, "properties": label}),
-        (PUBLIC, everywhere),
+        (PUBLIC, anywhere),
         (f"{PUBLIC}/A/www", {"properties": {"TTL": 5, "targetResource": {"id": LABEL}}}),
     ):
         await done(life, await life.put(id, body))
@@ -88,14 +89,10 @@ async def test_killed_at_any_step_zones_and_labels_end_as_if_they_had_not_been(
             await life.quiet()
             points = list(dict.fromkeys(life.points))
         assert len(points) > 10
-        for point in points:
-            world = start.copy(tmp_path / "killed")
+
+        async def die(world: World, point: str, change: Any = change, check: Any = check) -> None:
             armed = False
-
-            def here(passed: str, point: str = point) -> bool:
-                return armed and passed == point  # noqa: B023
-
-            async with world.life(here) as life:
+            async with world.life(lambda passed: armed and passed == point) as life:
                 await life.quiet()
                 armed = True
                 asking = asyncio.create_task(change(life))
@@ -107,3 +104,5 @@ async def test_killed_at_any_step_zones_and_labels_end_as_if_they_had_not_been(
                 await life.quiet()
                 check(life)
                 await life.check_all()
+
+        await everywhere(start, points, tmp_path / start.folder.name, die)
