@@ -94,7 +94,7 @@ def test_wheels_are_small_enough_to_publish(built: Callable[[str], Path], tmp_pa
         built(component.name)
     packed = wheels.distributions(known, components.folders(known))
     names = {distribution.name for distribution in packed}
-    assert names == {"sorairo-kubernetes-1-37", "sorairo-engine", "sorairo-images"}
+    assert names == {"sorairo-kubernetes-1-37", "sorairo-engine", "sorairo-images", "sorairo-kubelogin"}
     for distribution in packed:
         wheel = wheels.write(distribution, tmp_path)
         assert wheel.stat().st_size < wheels.LIMIT, wheel.name
