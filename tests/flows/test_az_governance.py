@@ -13,7 +13,7 @@ from installation import Installation
 pytestmark = pytest.mark.az
 
 GROUP, OTHER = "governed", "governed-too"
-TABLE = "Microsoft.Network/routeTables"
+ADDRESS = "Microsoft.Network/publicIPAddresses"
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_features_and_providers(az: Az) -> None:
 
 def test_resources_by_type_and_id_from_create_to_move(az: Az, hollow: Installation, group: str) -> None:
     made = az(
-        "resource", "create", "--name", "rt", "--resource-type", TABLE, "--api-version", "2023-09-01",
-        "--location", "westeurope", "--properties", '{"routes": []}', group=group,
+        "resource", "create", "--name", "ip", "--resource-type", ADDRESS, "--api-version", "2023-09-01",
+        "--location", "westeurope", "--properties", '{"publicIPAllocationMethod": "Static"}', group=group,
     )  # fmt: skip
     id = made["id"]
     assert az("resource", "update", "--ids", id, "--set", "tags.x=y")["tags"] == {"x": "y"}
