@@ -59,3 +59,12 @@ async def test_a_template_takes_as_much(arm: World) -> None:
     if answer.status_code < 300:
         await arm.ended(answer)
     assert (await arm.call("GET", GADGET)).status_code == 404
+
+
+async def test_a_link_that_is_there_may_be_written_back_and_no_other(arm: World) -> None:
+    await arm.made(WIDGET)
+    await arm.made(f"{WIDGET}2")
+    assert (await arm.call("PUT", GADGET, naming({"id": WIDGET}))).status_code == 201
+    arm.roles["writer"] = [("Microsoft.Test/gadgets/", GROUP)]
+    assert (await arm.call("PUT", GADGET, naming({"id": WIDGET}), token="writer")).status_code == 200
+    assert (await arm.call("PUT", GADGET, naming({"id": f"{WIDGET}2"}), token="writer")).status_code == 403

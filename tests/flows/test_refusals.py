@@ -137,7 +137,7 @@ def test_a_bad_change_of_a_pool(
     [
         ("DELETE", "agentPools/nodepool1", "OperationNotAllowed"),
         ("POST", "rotateClusterCertificates", "NotImplemented"),
-        ("POST", "resetAADProfile", "NotImplemented"),
+        ("POST", "resetAADProfile", "BadRequest"),
         ("POST", "agentPools/nodepool1/abort", "NotImplemented"),
         ("POST", "agentPools/nodepool1/upgradeNodeImageVersion", "NotImplemented"),
     ],

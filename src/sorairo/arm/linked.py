@@ -20,11 +20,13 @@ def check(x: Exchange) -> None:
     id, type = x.target.id, x.target.type
     if x.method not in ("PUT", "PATCH") or id is None or type is None or x._principal is None:
         return
-    refused = _refused(x, x.body)
-    if refused and type.schema:  # Clients send back what is read-only: that links nothing.
+    refused = _refused(x, x.body, set())
+    if refused:  # Clients send back what is read-only, and what was there before: neither links anything.
         body = copied(x.body)
-        x.control.schema(type.schema, body)
-        refused = _refused(x, body)
+        if type.schema:
+            x.control.schema(type.schema, body)
+        before = x.control.store.get(id.text)
+        refused = _refused(x, body, {each.lower() for each in _ids([before.body, before.status])} if before else set())
     if refused:
         linked, action = refused
         raise ArmError(
@@ -36,11 +38,13 @@ def check(x: Exchange) -> None:
         )
 
 
-def _refused(x: Exchange, body: Any) -> tuple[str, str] | None:
-    """The first link that the caller may not make: id and action."""
+def _refused(x: Exchange, body: Any, known: set[str]) -> tuple[str, str] | None:
+    """The first link that the caller may not make: id and action. `known`: links there are, by key."""
     assert x.target.id
     own = x.target.id.key + "/"
     for linked in sorted({each for each in _ids(body) if not each.lower().startswith(own)}):
+        if linked.lower() in known:
+            continue
         try:
             type = x.control.registry.type(parse_id(linked).type)
         except ValueError:  # What it is then, its type says.
