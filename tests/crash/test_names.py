@@ -105,4 +105,4 @@ async def test_killed_at_any_step_zones_and_labels_end_as_if_they_had_not_been(
                 check(life)
                 await life.check_all()
 
-        await everywhere(start, points, tmp_path / start.folder.name, die)
+        await everywhere(start, points, tmp_path / f"{start.folder.name}, killed", die)  # Beside it: it is copied.
