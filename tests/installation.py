@@ -71,7 +71,7 @@ class Installation:
     def start(self, **env: str) -> Installation:
         """Start the daemon and wait until it answers, or until it ends (crash tests)."""
         self.state.make()
-        self.state.write_config(Config(self.port, self.substrate))
+        self.state.write_config(Config(self.port, self.substrate, public_range=self.state.choose_public_range()))
         ensure_certificates(self.state)
         with self.state.output.open("ab") as output:
             self.process = subprocess.Popen(

@@ -13,9 +13,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.netns import Namespaces
+from sorairo.state import State
 
+linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
+"""The parameter of tests that need real networks."""
 PATIENCE = 0.4
 """Seconds after which a packet is taken for dropped; one that is not takes far less than a millisecond."""
 
@@ -25,7 +30,7 @@ class Wire:
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self.prefix = f"198.19.{os.getpid() % 256}"
+        self.prefix = State(run_dir).choose_public_range().removesuffix(".0/24")
         self.tag = f"{os.getpid() & 0xFFFF:04x}"
         self.ns = Namespaces(run_dir / "netns")
 

@@ -1,6 +1,6 @@
 """The state directory: everything sorairo keeps, and the agreement between the command line and the daemon.
 
-    config.json          what `up` was asked for: host, port, substrate; read by the daemon
+    config.json          what `up` was asked for or chose: host, port, substrate, public range; read by the daemon
     state.db             the store
     credentials.json     how the administrator signs in (0600)
     identity/            the keys tokens are signed with (0600)
@@ -53,6 +53,8 @@ class Config:
     substrate: str
     """`linux` or `hollow`."""
     host: str = "127.0.0.1"
+    public_range: str = ""
+    """What public addresses are taken from; that of the state directory's name where it does not say."""
 
     @property
     def endpoint(self) -> str:
@@ -80,6 +82,19 @@ class Fabric:
         """In order; the first 15 of the range are the fabric's own, and a thousand are enough."""
         network = ipaddress.IPv4Network(self.public_range)
         return tuple(str(network[n]) for n in range(16, min(network.num_addresses - 1, 1024)))
+
+
+def _pieces(tag: str) -> list[str]:
+    """Every /24 of 198.19.0.0/16, the one of the tag first."""
+    first = int(tag[:2], 16)
+    return [f"198.19.{(first + n) % 256}.0/24" for n in range(256)]
+
+
+def _routed(network: str) -> bool:
+    """Whether this machine has a route to just this network already."""
+    address = ipaddress.IPv4Network(network).network_address
+    written = f"\t{int.from_bytes(address.packed, sys.byteorder):08X}\t"
+    return written in Path("/proc/net/route").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +163,22 @@ class State:
 
     @property
     def fabric(self) -> Fabric:
-        """The default installation has the documented range; each other one (a test's) a piece of the next, by the
-        hash of its folder, so that it can run beside."""
+        """The default installation has the documented range; each other one (a test's) a piece of the next, so that it
+        can run beside: the one chosen when it was first started."""
         if self.root == Path("/var/lib/sorairo"):
             return Fabric(Path("/run/sorairo"), "198.18.0.0/16", "main")
-        digest = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()
-        return Fabric(Path(f"/run/sorairo-{digest[:4]}"), f"198.19.{int(digest[:2], 16)}.0/24", digest[:4])
+        tag = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:4]
+        config = self.config()
+        chosen = config.public_range if config else ""
+        return Fabric(Path(f"/run/sorairo-{tag}"), chosen or _pieces(tag)[0], tag)
+
+    def choose_public_range(self) -> str:
+        """What was chosen stays, since public addresses do. At first: the first piece that this machine routes nowhere
+        yet, from the one of this directory's name on (two names in 256 share theirs)."""
+        fabric = self.fabric
+        if fabric.tag == "main" or self.config() is not None:
+            return fabric.public_range
+        return next((piece for piece in _pieces(fabric.tag) if not _routed(piece)), fabric.public_range)
 
     def make(self) -> None:
         """The directory itself, for its owner alone: it holds keys and secrets."""
@@ -168,7 +193,12 @@ class State:
         except FileNotFoundError:
             return None
         try:
-            return Config(int(found["port"]), str(found["substrate"]), str(found.get("host", "127.0.0.1")))
+            return Config(
+                int(found["port"]),
+                str(found["substrate"]),
+                str(found.get("host", "127.0.0.1")),
+                str(found.get("public_range", "")),
+            )
         except (KeyError, TypeError, ValueError) as cause:
             raise ValueError(f"{self.root / 'config.json'} is damaged: {cause!r}") from cause
 

@@ -62,7 +62,8 @@ def _start(state: State, substrate: str, port: int | None, *, quiet: bool) -> tu
     # Imported here: cryptography alone takes longer than saying "already running" does.
     from sorairo.tls import ensure_certificates, write_bundle
 
-    config = Config(daemons.choose_port(state, port, "127.0.0.1"), substrate)
+    host = "127.0.0.1"
+    config = Config(daemons.choose_port(state, port, host), substrate, host, state.choose_public_range())
     ensure_certificates(state)
     state.write_config(config)
     process = daemons.spawn(state)
