@@ -28,8 +28,7 @@ from sorairo.identity.directory import Directory
 from sorairo.identity.tokens import LIFETIME, Tokens
 from sorairo.members import Members
 from sorairo.providers.microsoft_containerservice import cloud, principal
-from sorairo.providers.microsoft_containerservice.observe import endpoint_of
-from sorairo.providers.microsoft_containerservice.substrate import access
+from sorairo.providers.microsoft_containerservice.observe import running_access
 from sorairo.store import Store
 
 log = structlog.get_logger(__name__)
@@ -50,11 +49,11 @@ class Member:
 
 def member(cluster: Resource, *, tenant_id: str, endpoint: str) -> Member | None:
     """None: it has no control plane to control anything for, or it is stopped."""
-    at = endpoint_of(cluster)
-    if cluster.deleting or at is None or "pki" not in cluster.private or cluster.private.get("stopped"):
+    way = running_access(cluster)
+    if cluster.deleting or way is None:
         return None
     config = cloud.config(cluster, tenant_id=tenant_id, resource_manager=endpoint)
-    return Member(access(cluster, at), config, cloud.identity_id(cluster))
+    return Member(way, config, cloud.identity_id(cluster))
 
 
 class Clouds:

@@ -42,7 +42,7 @@ from sorairo.hosts import Host, engine_folders, make_host, purge, stop
 from sorairo.identity import http as identity_http
 from sorairo.identity.authorization import Authorization
 from sorairo.identity.bootstrap import bootstrap
-from sorairo.identity.directory import Directory, ServicePrincipal
+from sorairo.identity.directory import Directory
 from sorairo.identity.graph import http as graph_http
 from sorairo.identity.keys import load_keys
 from sorairo.identity.principal import Principal
@@ -83,31 +83,11 @@ HOLLOW_PORTS = range(20000, 30000)
 """What hollow control planes listen on. Below what the kernel gives out by itself (32768 and up)."""
 
 
-class Principals:
-    """The directory as providers see it."""
-
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-
-    @property
-    def tenant_id(self) -> str:
-        return str(self._directory.tenant["tenantId"])
-
-    async def ensure_managed_identity(self, resource_id: str, name: str) -> ServicePrincipal:
-        return await self._directory.ensure_managed_identity(resource_id, name)
-
-    async def remove_managed_identity(self, resource_id: str) -> None:
-        await self._directory.remove_managed_identity(resource_id)
-
-    def check_secret(self, client_id: str, secret: str) -> ServicePrincipal:
-        return self._directory.check_secret(client_id, secret)
-
-
 def principal_of(directory: Directory, object_id: str) -> Principal:
     """Who an object id stands for now: what a deployment goes on as, long after the token it was asked for with."""
     found = directory.service_principal(object_id)
     groups = tuple(directory.groups_of(object_id))
-    return Principal(object_id, str(directory.tenant["tenantId"]), found.client_id if found else "", groups)
+    return Principal(object_id, directory.tenant_id, found.client_id if found else "", groups)
 
 
 def make_doors(state: State, config: Config, host: Host, app: ASGIApp) -> Doors | None:
@@ -129,7 +109,6 @@ def make_control(
     authority: entra.Authority,
     doors: Doors | None,
 ) -> Control:
-    principals = Principals(directory)
     substrate = Substrate(
         "hollow" if config.substrate == "hollow" else "linux",
         host.control_planes,
@@ -146,10 +125,10 @@ def make_control(
     providers = [
         microsoft_resources.provider(store, inside),
         microsoft_authorization.provider(store, directory),
-        microsoft_managedidentity.provider(principals),
+        microsoft_managedidentity.provider(directory),
         microsoft_network.provider(host.links, host.traffic, public_addresses, host.names, blocks=substrate.hollow),
-        microsoft_compute.provider(host.nodes, principals),
-        microsoft_containerservice.provider(substrate, principals, sizes, capacity),
+        microsoft_compute.provider(host.nodes, directory),
+        microsoft_containerservice.provider(substrate, directory, sizes, capacity),
     ]
     return Control(store, Registry(providers), schemas.check, locks.check)
 

@@ -17,8 +17,7 @@ from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Document, Reader, Resource
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER
-from sorairo.providers.microsoft_containerservice.observe import endpoint_of
-from sorairo.providers.microsoft_containerservice.substrate import access
+from sorairo.providers.microsoft_containerservice.observe import running_access
 from sorairo.providers.microsoft_network.packet_paths import Fabric, Hop, Paths, arrivals, refusals
 
 PORT_OF_CLIENT = 40000
@@ -184,11 +183,11 @@ class Packets:
         return None
 
     async def _ask(self, cluster: Resource, path: str, **query: str) -> Document | None:
-        at = endpoint_of(cluster)
-        if at is None or "pki" not in cluster.private or cluster.private.get("stopped"):
+        way = running_access(cluster)
+        if way is None:
             return None
         try:
-            return await self._api.get(access(cluster, at), path, **query)
+            return await self._api.get(way, path, **query)
         except DriverError:
             return None
 

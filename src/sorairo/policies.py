@@ -19,8 +19,7 @@ from sorairo.engine.ids import host_name
 from sorairo.engine.types import Resource
 from sorairo.members import Members
 from sorairo.providers.microsoft_containerservice.names import names
-from sorairo.providers.microsoft_containerservice.observe import INSTANCE, endpoint_of
-from sorairo.providers.microsoft_containerservice.substrate import access
+from sorairo.providers.microsoft_containerservice.observe import INSTANCE, running_access
 from sorairo.store import Store
 
 log = structlog.get_logger(__name__)
@@ -37,11 +36,11 @@ class Member:
 
 def member(cluster: Resource) -> Member | None:
     """None: it has no control plane, it is stopped, or it goes."""
-    at = endpoint_of(cluster)
-    if cluster.deleting or at is None or "pki" not in cluster.private or cluster.private.get("stopped"):
+    way = running_access(cluster)
+    if cluster.deleting or way is None:
         return None
     enforced = cluster.properties["networkProfile"].get("networkPolicy") == "azure"
-    return Member(names(cluster).group, access(cluster, at) if enforced else None)
+    return Member(names(cluster).group, way if enforced else None)
 
 
 class Policies:

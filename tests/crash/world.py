@@ -28,7 +28,7 @@ from sorairo.engine.control import Control
 from sorairo.engine.ids import parse_id
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Document, Operation, Provider, Resource
-from sorairo.identity.directory import MANAGED, Directory, ServicePrincipal
+from sorairo.identity.directory import MANAGED, TENANT, Directory
 from sorairo.providers import (
     microsoft_authorization,
     microsoft_compute,
@@ -43,7 +43,7 @@ from sorairo.providers.microsoft_containerservice.entra import Authority
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.providers.microsoft_resources.groups import RESOURCE_GROUPS
 from sorairo.providers.microsoft_resources.subscriptions import SUBSCRIPTIONS
-from sorairo.store import Store, store
+from sorairo.store import Store, Tx, store
 
 from .kubernetes import NODES, Etcd, MemoryApi
 
@@ -109,7 +109,6 @@ class Life:
         self._at = at
         self.store = Store.open(f"sqlite:///{database}")
         directory = Directory(self.store)
-        principals = _Principals(directory)
         api = MemoryApi(host.etcd, host.control_planes, host.nodes)
         links = cast(Any, _Mortal(self, host.links))
         mortal = {f.name: cast(Any, _Mortal(self, getattr(host.traffic, f.name))) for f in fields(host.traffic)}
@@ -130,10 +129,10 @@ class Life:
         providers = [
             Provider("Microsoft.Resources", (SUBSCRIPTIONS, RESOURCE_GROUPS)),
             microsoft_authorization.provider(self.store, directory),
-            microsoft_managedidentity.provider(principals),
+            microsoft_managedidentity.provider(directory),
             microsoft_network.provider(links, traffic, PUBLIC, names, blocks=host.kind == "hollow"),
-            microsoft_compute.provider(cast(Any, _Mortal(self, host.nodes)), principals),
-            microsoft_containerservice.provider(substrate, principals, sizes, Capacity(None)),
+            microsoft_compute.provider(cast(Any, _Mortal(self, host.nodes)), directory),
+            microsoft_containerservice.provider(substrate, directory, sizes, Capacity(None)),
         ]
         self.control = Control(self.store, Registry(providers))
         self.control.loop._crash = self._crash
@@ -154,7 +153,12 @@ class Life:
         if self.store.get(SUBSCRIPTION) is None:
             document = {"properties": {"tenantId": "t", "displayName": "one"}}
             row = Resource(SUBSCRIPTION, document, observed_generation=1, provisioning_state="Succeeded")
-            await self.store.transact(lambda tx: tx.put(row))
+
+            def begin(tx: Tx) -> None:
+                tx.put(row)
+                tx.put_note(TENANT, "first", {"tenantId": "t"})
+
+            await self.store.transact(begin)
             await self.control.put(parse_id(GROUP), {"location": "westeurope"}, principal="me")
         await self.control.loop.start()
         return self
@@ -295,24 +299,6 @@ class _Mortal:
         if self._life.dead.is_set():
             return _never if inspect.iscoroutinefunction(found) else _answer
         return found
-
-
-class _Principals:
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-
-    @property
-    def tenant_id(self) -> str:
-        return "t"
-
-    async def ensure_managed_identity(self, resource_id: str, name: str) -> ServicePrincipal:
-        return await self._directory.ensure_managed_identity(resource_id, name)
-
-    async def remove_managed_identity(self, resource_id: str) -> None:
-        await self._directory.remove_managed_identity(resource_id)
-
-    def check_secret(self, client_id: str, secret: str) -> ServicePrincipal:
-        return self._directory.check_secret(client_id, secret)
 
 
 class _Doors:

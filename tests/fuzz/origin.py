@@ -26,7 +26,7 @@ from sorairo.identity.keys import load_keys
 from sorairo.identity.principal import Principal
 from sorairo.identity.tokens import Authority, Tokens
 from sorairo.identity.verify import Verifier
-from sorairo.main import Principals, principal_of
+from sorairo.main import principal_of
 from sorairo.providers import (
     microsoft_authorization,
     microsoft_compute,
@@ -164,7 +164,6 @@ async def origin(folder: Path) -> AsyncIterator[Origin]:
     inside = Inside(lambda object_id: principal_of(directory, object_id))
     locks = Locks(store)
     store.listen(locks.changed)
-    principals = Principals(directory)
     api = MemoryApi(host.etcd, host.control_planes, host.nodes)
     substrate = Substrate(
         "hollow",
@@ -181,10 +180,10 @@ async def origin(folder: Path) -> AsyncIterator[Origin]:
     providers = [
         microsoft_resources.provider(store, inside),
         microsoft_authorization.provider(store, directory),
-        microsoft_managedidentity.provider(principals),
+        microsoft_managedidentity.provider(directory),
         microsoft_network.provider(host.links, host.traffic, PUBLIC, host.names, blocks=True),
-        microsoft_compute.provider(host.nodes, principals),
-        microsoft_containerservice.provider(substrate, principals, sizes, Capacity(None)),
+        microsoft_compute.provider(host.nodes, directory),
+        microsoft_containerservice.provider(substrate, directory, sizes, Capacity(None)),
     ]
     control = Control(store, Registry(providers), schemas.check, locks.check)
 

@@ -6,13 +6,13 @@ https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#acce
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from sorairo.arm.exchange import Exchange
 from sorairo.engine.documents import copied
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
+from sorairo.engine.types import ids_in
 
 
 def check(x: Exchange) -> None:
@@ -26,7 +26,9 @@ def check(x: Exchange) -> None:
         if type.schema:
             x.control.schema(type.schema, body)
         before = x.control.store.get(id.text)
-        refused = _refused(x, body, {each.lower() for each in _ids([before.body, before.status])} if before else set())
+        refused = _refused(
+            x, body, {each.lower() for each in ids_in([before.body, before.status])} if before else set()
+        )
     if refused:
         linked, action = refused
         raise ArmError(
@@ -42,7 +44,7 @@ def _refused(x: Exchange, body: Any, known: set[str]) -> tuple[str, str] | None:
     """The first link that the caller may not make: id and action. `known`: links there are, by key."""
     assert x.target.id
     own = x.target.id.key + "/"
-    for linked in sorted({each for each in _ids(body) if not each.lower().startswith(own)}):
+    for linked in sorted({each for each in ids_in(body) if not each.lower().startswith(own)}):
         if linked.lower() in known:
             continue
         try:
@@ -52,16 +54,3 @@ def _refused(x: Exchange, body: Any, known: set[str]) -> tuple[str, str] | None:
         if type and type.linked and not x.may(type.linked, linked):
             return linked, type.linked
     return None
-
-
-def _ids(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        if value[:15].lower() == "/subscriptions/":
-            yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _ids(key)
-            yield from _ids(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _ids(item)

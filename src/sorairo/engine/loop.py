@@ -22,7 +22,7 @@ from sorairo.engine.claims import Runs
 from sorairo.engine.context import LoopContext
 from sorairo.engine.errors import ArmError, Canceled, Retry
 from sorairo.engine.ids import parse_id
-from sorairo.engine.operations import log_end
+from sorairo.engine.operations import end_span, log_end
 from sorairo.engine.steps import crash_from_environment, run_plan
 from sorairo.engine.types import Call, Document, Operation, OperationStatus, Resource, ResourceType, Step
 from sorairo.engine.watching import Watching
@@ -300,7 +300,7 @@ class Loop:
 
         operation = await self._store.transact(write)
         if operation:
-            _end_span(operation)
+            end_span(operation)
         if error:
             log.warning("failed", resource=resource.id, code=error.code, message=error.message)
         self.changed(resource.key)
@@ -375,7 +375,7 @@ class Loop:
             log_end(tx, operation, type)
 
         await self._store.transact(write)
-        _end_span(operation)
+        end_span(operation)
 
     async def _interrupted(self, operation: Operation) -> None:
         """An action cannot be repeated safely (a command may have run): it ends, and says so."""
@@ -388,19 +388,3 @@ class Loop:
             "Look at the resource, and repeat it if it has not.",
         }
         await self._store.transact(lambda tx: tx.put_operation(operation))
-
-
-def _end_span(operation: Operation) -> None:
-    rid = parse_id(operation.resource_id)
-    span = trace.Span(
-        operation.trace_id,
-        operation.span_id,
-        operation.parent_span_id,
-        f"{operation.action} {rid.type}/{rid.name}",
-        "operation",
-        started_at=operation.started_at,
-        attributes={"resource": operation.resource_id, "operation": operation.id},
-    )
-    if operation.error:
-        span.attributes["error"] = f"{operation.error.get('code')}: {operation.error.get('message')}"
-    trace.end(span, "ok" if operation.status == "Succeeded" else "error")

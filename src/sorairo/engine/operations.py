@@ -70,3 +70,19 @@ def log_end(tx: Tx, operation: Operation, type: ResourceType[Any]) -> None:
     if operation.error:
         event["error"] = operation.error
     tx.add_activity(event)
+
+
+def end_span(operation: Operation) -> None:
+    rid = parse_id(operation.resource_id)
+    span = trace.Span(
+        operation.trace_id,
+        operation.span_id,
+        operation.parent_span_id,
+        f"{operation.action} {rid.type}/{rid.name}",
+        "operation",
+        started_at=operation.started_at,
+        attributes={"resource": operation.resource_id, "operation": operation.id},
+    )
+    if operation.error:
+        span.attributes["error"] = f"{operation.error.get('code')}: {operation.error.get('message')}"
+    trace.end(span, "ok" if operation.status == "Succeeded" else "error")

@@ -232,20 +232,21 @@ Watch = Callable[[Reader, Resource], Awaitable[Iterable[str]]]
 
 async def named(reader: Reader, resource: Resource) -> Iterable[str]:
     """The usual Watch: whom its document names."""
-    return _ids(resource.body)
+    return ids_in(resource.body)
 
 
-def _ids(value: Any) -> Iterator[str]:
+def ids_in(value: Any) -> Iterator[str]:
+    """Resource ids, as they are written: keys and values of a document, at any depth."""
     if isinstance(value, str):
         if value[:15].lower() == "/subscriptions/":
             yield value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _ids(key)
-            yield from _ids(item)
+            yield from ids_in(key)
+            yield from ids_in(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _ids(item)
+            yield from ids_in(item)
 
 
 @dataclass(slots=True)

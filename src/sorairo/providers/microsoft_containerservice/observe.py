@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sorairo.drivers.kubernetes import NotReady, node_ready
+from sorairo.drivers.kubernetes import Access, NotReady, node_ready
 from sorairo.drivers.protocols import Leg, Machine, MachineState, digest
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource
@@ -95,6 +95,14 @@ class Actual:
 def endpoint_of(cluster: Resource) -> Endpoint | None:
     stored = cluster.private.get("endpoint")
     return Endpoint(**stored) if stored else None
+
+
+def running_access(cluster: Resource) -> Access | None:
+    """Sorairo's way to its API server; None: it has none, or it is stopped."""
+    at = endpoint_of(cluster)
+    if at is None or "pki" not in cluster.private or cluster.private.get("stopped"):
+        return None
+    return access(cluster, at)
 
 
 def _address(leg: Leg | None) -> str | None:
