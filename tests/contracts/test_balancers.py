@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,9 +27,8 @@ from sorairo.drivers.traffic import (
     PublicAddresses,
     Standing,
 )
-from wire import Wire
+from wire import Wire, linux
 
-linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)
 real = pytest.mark.parametrize("links", [linux], indirect=True)
 
@@ -39,13 +37,6 @@ B = Nic("nicb", "/owner/nicb", "net1", "nodeb", "10.224.0.5", "10.224.0.1", 24)
 C = Nic("nicc", "/owner/nicc", "net1", "nodec", "10.224.1.6", "10.224.1.1", 24)
 FAR = Nic("nicz", "/owner/nicz", "net2", "nodez", "10.224.0.4", "10.224.0.1", 24)
 PRIVATE = "10.224.0.100"
-
-
-@pytest.fixture
-def wire(tmp_path: Path) -> Iterator[Wire]:
-    wire = Wire(tmp_path / "run")
-    yield wire
-    wire.wipe()
 
 
 @pytest.fixture

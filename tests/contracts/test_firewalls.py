@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +13,8 @@ from sorairo.drivers.linux.firewall import rule_text
 from sorairo.drivers.linux.traffic import LinuxFirewalls
 from sorairo.drivers.protocols import DriverError, Leg, Links, Network, Nic
 from sorairo.drivers.traffic import Firewall, FirewallRule, Firewalls, Standing
-from wire import Wire
+from wire import Wire, linux
 
-linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)
 real = pytest.mark.parametrize("links", [linux], indirect=True)
 
@@ -26,13 +23,6 @@ B = Nic("nicb", "/owner/nicb", "net1", "nodeb", "10.224.1.5", "10.224.1.1", 24)
 HTTP = FirewallRule(100, "inbound", True, "tcp", destination_ports=((80, 80),), name="http")
 NOTHING_IN = FirewallRule(4096, "inbound", False, name="DenyAll")
 FW = Firewall("fw1", "/owner/fw1", "net1", (NOTHING_IN, HTTP), nics=("nicb",))
-
-
-@pytest.fixture
-def wire(tmp_path: Path) -> Iterator[Wire]:
-    wire = Wire(tmp_path / "run")
-    yield wire
-    wire.wipe()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,13 +28,6 @@ everyone = pytest.mark.parametrize(
     "links", ["hollow", pytest.param("linux", marks=[needs_root, pytest.mark.root])], indirect=True
 )
 real = pytest.mark.parametrize("links", [pytest.param("linux", marks=[needs_root, pytest.mark.root])], indirect=True)
-
-
-@pytest.fixture
-def wire(tmp_path: Path) -> Iterator[Wire]:
-    wire = Wire(tmp_path / "run")
-    yield wire
-    wire.wipe()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,13 +66,6 @@ class There:
 def engine() -> dict[str, Path]:
     sorairo_engine = pytest.importorskip("sorairo_engine")
     return {"bin": sorairo_engine.BIN}
-
-
-@pytest.fixture
-def wire(tmp_path: Path) -> Iterator[Wire]:
-    wire = Wire(tmp_path / "run")
-    yield wire
-    wire.wipe()
 
 
 @pytest.fixture

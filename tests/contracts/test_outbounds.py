@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +13,8 @@ from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.traffic import LinuxOutbounds, LinuxPublicAddresses
 from sorairo.drivers.protocols import DriverError, Leg, Links, Network, Nic
 from sorairo.drivers.traffic import Outbound, Outbounds, PublicAddress, Standing, Way
-from wire import Wire
+from wire import Wire, linux
 
-linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)
 real = pytest.mark.parametrize("links", [linux], indirect=True)
 
@@ -26,13 +23,6 @@ NICS = [
     for n in range(6)
 ]
 """Four in one subnet, two in another."""
-
-
-@pytest.fixture
-def wire(tmp_path: Path) -> Iterator[Wire]:
-    wire = Wire(tmp_path / "run")
-    yield wire
-    wire.wipe()
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +14,8 @@ from sorairo.drivers.linux.routing import LinuxPeerings
 from sorairo.drivers.protocols import DriverError, Links, Network, Nic
 from sorairo.drivers.routing import Peering, Peerings
 from sorairo.drivers.traffic import Standing
-from wire import Wire
+from wire import Wire, linux
 
-linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)
 real = pytest.mark.parametrize("links", [linux], indirect=True)
 
@@ -27,13 +24,6 @@ NICS = [Nic(f"nic{n}", f"/owner/nic{n}", f"net{n}", f"node{n}", f"10.{n}.0.4", f
 
 def half(near: int, far: int, **changed: object) -> Peering:
     return replace(Peering(f"h{near}{far}", f"/owner/h{near}{far}", f"net{near}", f"net{far}"), **changed)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def wire(tmp_path: Path) -> Iterator[Wire]:
-    wire = Wire(tmp_path / "run")
-    yield wire
-    wire.wipe()
 
 
 def network(wire: Wire, n: int, *more: str) -> Network:

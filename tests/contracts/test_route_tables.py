@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from sorairo.drivers.linux.traffic import LinuxBalancers, LinuxFirewalls
 from sorairo.drivers.protocols import DriverError, Leg, Links, Network, Nic
 from sorairo.drivers.routing import Hop, Peering, RouteTable, RouteTables
 from sorairo.drivers.traffic import Backend, Balancer, BalancerRule, Firewall, FirewallRule, Standing
-from wire import Wire
+from wire import Wire, linux
 
-linux = pytest.param("linux", marks=[pytest.mark.skipif(os.geteuid() != 0, reason="needs root"), pytest.mark.root])
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)
 real = pytest.mark.parametrize("links", [linux], indirect=True)
 
@@ -31,13 +29,6 @@ S = Nic("nics", "/owner/nics", "net2", "nodes", "10.2.1.4", "10.2.1.1", 24)
 """A machine in a spoke."""
 T = Nic("nict", "/owner/nict", "net3", "nodet", "10.3.1.4", "10.3.1.1", 24)
 NICS = (A, B, F, S, T)
-
-
-@pytest.fixture
-def wire(tmp_path: Path) -> Iterator[Wire]:
-    wire = Wire(tmp_path / "run")
-    yield wire
-    wire.wipe()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from flows_shared import Kubectl
 from installation import Installation
 
 pytestmark = [
@@ -30,20 +31,10 @@ HOST = "198.16.0.0/14"
 """A range that clients on this host are in, and that `az` takes: addresses of 198.18.0.0/15 it holds for reserved."""
 
 
-class Cluster:
+class Cluster(Kubectl):
     def __init__(self, on: Installation) -> None:
-        self.on, self.path = on, on.cluster_path(GROUP, CLUSTER)
-        self.config = on.kubeconfig(GROUP, CLUSTER)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        return self.on.kubectl(self.config, *arguments, stdin=stdin, check=check)
-
-    def apply(self, *objects: object) -> None:
-        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
-
-    def get(self, *arguments: str) -> dict[str, Any]:
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))  # type: ignore[no-any-return]
+        super().__init__(on, GROUP, CLUSTER)
+        self.path = on.cluster_path(GROUP, CLUSTER)
 
     def answers(self) -> bool:
         """Whether the API server answers this host."""

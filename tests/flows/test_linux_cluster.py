@@ -5,17 +5,17 @@ Given a cluster of one node, then two; when pods, services, probes, volumes and 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from flows_shared import Kubectl, eventually
 from host import Host
 from installation import Installation, free_port, kubectl_program
 
@@ -30,30 +30,13 @@ BUSYBOX = "docker.io/library/busybox:1"
 MC = "resourceGroups/MC_demo_c1_westeurope/providers"
 
 
-class Cluster:
+class Cluster(Kubectl):
     def __init__(self, installation: Installation, group: str, name: str) -> None:
-        self.on, self.group, self.name = installation, group, name
-        self.config = installation.kubeconfig(group, name)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        return self.on.kubectl(self.config, *arguments, stdin=stdin, check=check)
-
-    def apply(self, *objects: object) -> None:
-        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
-
-    def get(self, *arguments: str) -> dict[str, object]:
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))  # type: ignore[no-any-return]
+        super().__init__(installation, group, name)
+        self.group, self.name = group, name
 
     def wait(self, what: str, condition: str, seconds: int = 60) -> None:
         self.kubectl("wait", what, f"--for={condition}", f"--timeout={seconds}s")
-
-
-def eventually(what: str, check: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import os
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ import pytest
 
 from azure_cli import Az
 from flows.test_linux_commands import run
+from flows_shared import eventually
 from installation import Installation
 from sorairo.engine.ids import host_name
 
@@ -151,14 +152,6 @@ def metadata(on: Installation, scale_set: str, path: str) -> Any:
     said, wrong = script(on, scale_set, f"curl -sS -m 5 -H Metadata:true 'http://169.254.169.254/metadata/{path}'")
     assert not wrong, wrong
     return json.loads(said) if said.startswith("{") else said
-
-
-def eventually(what: str, check: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-    return found
 
 
 def assign(on: Installation, scale_set: str, kind: str, *ids: str) -> dict[str, Any]:

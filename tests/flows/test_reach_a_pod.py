@@ -12,14 +12,14 @@ import os
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dig import answers, ask
+from flows_shared import Kubectl, eventually
 from installation import Installation
 
 pytestmark = [
@@ -35,19 +35,9 @@ NETWORK = f"resourceGroups/MC_{GROUP}_{CLUSTER}_westeurope/providers/Microsoft.N
 BETA = "service.beta.kubernetes.io/azure-"
 
 
-class Cluster:
+class Cluster(Kubectl):
     def __init__(self, on: Installation) -> None:
-        self.on, self.config = on, on.kubeconfig(GROUP, CLUSTER)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
-        return self.on.kubectl(self.config, *arguments, stdin=stdin, check=check)
-
-    def apply(self, *objects: object) -> None:
-        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
-
-    def get(self, *arguments: str) -> dict[str, Any]:
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))  # type: ignore[no-any-return]
+        super().__init__(on, GROUP, CLUSTER)
 
     def expose(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> str:
         """A Service of type LoadBalancer for the pods of `web`, and its address."""
@@ -75,13 +65,6 @@ def curl(address: str, seconds: float = 3) -> dict[str, str]:
     done = subprocess.run([*command, f"http://{address}/"], capture_output=True, text=True)
     # Where a host sends what is not ours, somebody else may answer something.
     return json.loads(done.stdout) if done.stdout.startswith("{") else {}  # type: ignore[no-any-return]
-
-
-def eventually(what: str, check: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from flows_shared import eventually
 from installation import Installation
 
-from .test_reach_a_pod import BUSYBOX, GROUP, NETWORK, Cluster, curl, eventually
+from .test_reach_a_pod import BUSYBOX, GROUP, NETWORK, Cluster, curl
 
 pytestmark = [
     pytest.mark.root,
