@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,14 @@ class Wire:
         sock.settimeout(PATIENCE)
         sock.bind((address, port))
         return sock
+
+    def forgotten(self, network: str) -> None:
+        """Waits until the kernel holds no TCP connection of a network for established any more."""
+        deadline = time.monotonic() + 5
+        with self.inside(network):
+            words = ["conntrack", "-L", "-p", "tcp", "--state", "ESTABLISHED"]
+            while subprocess.run(words, check=True, capture_output=True, text=True).stdout:
+                assert time.monotonic() < deadline
 
     def pod(self, namespace: str, address: str) -> None:
         """An address within a node, as its pods have (without a namespace of their own)."""

@@ -27,7 +27,7 @@ from sorairo.drivers.traffic import (
     PublicAddresses,
     Standing,
 )
-from wire import Wire, linux
+from wire import PATIENCE, Wire, linux
 
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)
 real = pytest.mark.parametrize("links", [linux], indirect=True)
@@ -487,3 +487,67 @@ async def test_a_machines_own_public_address(links: Links, publics: PublicAddres
         assert not wire.reaches("nodeb", wire.public(20), 443)
     await publics.remove_public_address("pip1")
     assert not wire.reaches(None, address, 22)
+
+
+# --- packets: connections that are idle ------------------------------------------------------------------
+
+
+def conntrack(wire: Wire, network: str, port: int) -> int:
+    """Seconds that the kernel still gives the one TCP connection to a port, in a network."""
+    with wire.inside(network):
+        args = ["conntrack", "-L", "-p", "tcp", "--orig-port-dst", str(port)]
+        listed = subprocess.run(args, capture_output=True, text=True, check=True).stdout
+    return int(listed.split()[2])
+
+
+@real
+@pytest.mark.parametrize("floating", [True, False])
+async def test_a_connection_has_its_rules_time(balancers: Balancers, wire: Wire, vip: str, floating: bool) -> None:
+    """Four minutes; those there keep theirs when the rule changes."""
+    await balancers.ensure_balancer(balancer(vip, floating=floating, backends=BACKENDS[:1], idle=240))
+    servers = serve(wire, vip, "nodea")
+    with wire.connect(None, vip, 80) as client, served(servers, client)[1] as answer:
+        answer.sendall(b"hello")
+        assert client.recv(5) == b"hello"
+        assert 230 < conntrack(wire, "net1", 80) <= 240
+        await balancers.ensure_balancer(balancer(vip, floating=floating, backends=BACKENDS[:1], idle=1800))
+        answer.sendall(b"again")
+        assert client.recv(5) == b"again"
+        assert 230 < conntrack(wire, "net1", 80) <= 240
+
+
+@real
+async def test_a_connection_that_was_idle_too_long_ends(balancers: Balancers, wire: Wire, vip: str) -> None:
+    """In silence, or by a reset for whoever speaks first: the client or the machine."""
+    ways = [(at, floating, reset) for at in (vip, PRIVATE) for floating in (True, False) for reset in (True, False)]
+    rules = tuple(
+        BalancerRule(f"r{n}", at, "tcp", 80 + n, BACKENDS[:1], floating=floating, idle=1, reset=reset)
+        for n, (at, floating, reset) in enumerate(ways)
+    )
+    await balancers.ensure_balancer(Balancer("lb1", "/owner/lb1", "net1", rules))
+    wire.pod("nodea", vip)
+    wire.pod("nodea", PRIVATE)
+    held = []
+    for n, (at, _, _) in enumerate(ways):
+        server = wire.listen("nodea", 80 + n)
+        for speaker in ("client", "machine"):
+            near = wire.connect("nodeb" if at == PRIVATE else None, at, 80 + n)
+            far = server.accept()[0]
+            far.sendall(b"hello")
+            assert near.recv(5) == b"hello"
+            held.append((n, (near, far) if speaker == "client" else (far, near)))
+    wire.forgotten("net1")
+    for _, (speaks, _) in held:
+        speaks.sendall(b"anyone?")
+    for n, (speaks, hears) in held:
+        for each in (speaks, hears):
+            each.settimeout(PATIENCE / 4)
+        with pytest.raises(ConnectionResetError if ways[n][2] else TimeoutError):
+            speaks.recv(1)
+        with pytest.raises(TimeoutError):
+            hears.recv(1)
+    for n, (at, _, _) in enumerate(ways):
+        assert wire.reaches("nodeb" if at == PRIVATE else None, at, 80 + n)
+    for _, ends in held:
+        for end in ends:
+            end.close()

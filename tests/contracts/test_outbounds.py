@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.traffic import LinuxOutbounds, LinuxPublicAddresses
 from sorairo.drivers.protocols import DriverError, Leg, Links, Network, Nic
 from sorairo.drivers.traffic import Outbound, Outbounds, PublicAddress, Standing, Way
-from wire import Wire, linux
+from wire import PATIENCE, Wire, linux
 
 everyone = pytest.mark.parametrize("links", ["hollow", linux], indirect=True)
 real = pytest.mark.parametrize("links", [linux], indirect=True)
@@ -143,3 +144,72 @@ async def test_what_is_connected_keeps_its_address_while_that_is_the_networks(ou
             client.sendall(b"there")
             assert answer.recv(5) == b"there"
         assert wire.seen(server, "node0", wire.public(20)) == wire.public(31)
+
+
+def with_ports(wire: Wire, *lasts: int, **changes: object) -> Outbound:
+    """Machine 0 has eight ports of each address, and machine 1 the next eight."""
+    addresses = tuple(wire.public(last) for last in lasts)
+    ways = (Way(("10.224.0.4",), addresses, (1024, 1031)), Way(("10.224.0.5",), addresses, (1032, 1039)))
+    return Outbound("out1", "/owner/out1", "net1", tuple(replace(way, **changes) for way in ways))  # type: ignore[arg-type]
+
+
+@everyone
+async def test_ports_and_times_stand_too(outbounds: Outbounds, wire: Wire) -> None:
+    for spec in (with_ports(wire, 30), with_ports(wire, 30, 31), with_ports(wire, 30, idle=240, reset=True)):
+        await outbounds.ensure_outbound(spec)
+        assert await outbounds.observe_outbounds() == Standing({"out1": spec})
+
+
+@real
+async def test_a_machine_has_its_ports_and_no_more(outbounds: Outbounds, wire: Wire) -> None:
+    """Towards one server's port: to another's, they are there again. UDP has its own."""
+    await outbounds.ensure_outbound(with_ports(wire, 30))
+    with wire.listen("server", 80) as server, wire.listen("server", 81), wire.datagram("server", 53) as names:
+        for node, first in (("node0", 1024), ("node1", 1032)):
+            held = [wire.connect(node, wire.public(20), 80) for _ in range(8)]
+            seen = {server.accept()[1] for _ in held}
+            assert seen == {(wire.public(30), port) for port in range(first, first + 8)}
+            assert not wire.reaches(node, wire.public(20), 80)
+            assert wire.reaches(node, wire.public(20), 81)
+            with wire.datagram(node) as client:
+                client.sendto(b"ask", (wire.public(20), 53))
+                assert names.recvfrom(9)[1][1] in range(first, first + 8)
+            for each in held:
+                each.close()
+
+
+@real
+async def test_a_machine_has_ports_of_every_address(outbounds: Outbounds, wire: Wire) -> None:
+    await outbounds.ensure_outbound(with_ports(wire, 30, 31))
+    with wire.listen("server", 80) as server:
+        held = []
+        for _ in range(9):
+            with contextlib.suppress(TimeoutError):  # Each gets any address, and that has eight.
+                held.append(wire.connect("node0", wire.public(20), 80))
+        seen = {server.accept()[1] for _ in held}
+        assert {address for address, _ in seen} == {wire.public(30), wire.public(31)}
+        assert {port for _, port in seen} <= {*range(1024, 1032)}
+        for each in held:
+            each.close()
+
+
+@real
+@pytest.mark.parametrize("reset", [True, False])
+async def test_what_left_and_was_idle_too_long_ends(outbounds: Outbounds, wire: Wire, reset: bool) -> None:
+    await outbounds.ensure_outbound(with_ports(wire, 30, idle=1, reset=reset))
+    with wire.listen("server", 80) as server:
+        held = []
+        for _ in range(2):
+            near = wire.connect("node0", wire.public(20), 80)
+            far = server.accept()[0]
+            far.sendall(b"hello")
+            assert near.recv(5) == b"hello"
+            far.settimeout(PATIENCE)
+            held.append((near, far))
+        wire.forgotten("net1")
+        (near, _), (_, far) = held
+        for each in (near, far):
+            each.sendall(b"anyone?")
+            with pytest.raises(ConnectionResetError if reset else TimeoutError):
+                each.recv(1)
+        assert wire.seen(server, "node0", wire.public(20)) == wire.public(30)

@@ -107,6 +107,11 @@ class BalancerRule:
     """The machine gets packets as they came, addressed to the frontend. Otherwise to the backend's address and port."""
     affinity: Literal["connection", "client", "client-protocol"] = "connection"
     """What picks the backend: all five of addresses, ports and protocol; the two addresses; those and the protocol."""
+    idle: int = 0
+    """Seconds without a packet after which a TCP connection is forgotten, and ends: what comes of it after that is
+    dropped. 0: the system's own time, and what comes later may take it up again. A change is for new connections."""
+    reset: bool = False
+    """What comes of a forgotten connection is answered with a reset, at either end, instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +222,16 @@ class Probes(Protocol):
 @dataclass(frozen=True, slots=True)
 class Way:
     """Connections from `sources` (addresses and CIDRs) come from one of `addresses` (of the public range), each source
-    always from the same."""
+    always from the same, unless it has `ports`."""
 
     sources: tuple[str, ...]
     addresses: tuple[str, ...]
+    ports: tuple[int, int] | None = None
+    """First and last port, of each of the addresses, that TCP and UDP come from; each connection from any of those.
+    While all of them are in use towards one server's port, there are no more connections to that."""
+    idle: int = 0
+    reset: bool = False
+    """Both as a BalancerRule's."""
 
 
 @dataclass(frozen=True, slots=True)

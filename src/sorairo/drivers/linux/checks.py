@@ -67,6 +67,7 @@ def balancer(spec: Balancer) -> Balancer:
             raise DriverError(f"rule {rule.name}: port 0 and protocol 'any' go together")
         if not all(0 <= port <= 65535 for port in (rule.port, *(each.port for each in rule.backends))):
             raise DriverError(f"rule {rule.name}: a port is a number from 0 to 65535")
+        _seconds(rule.name, rule.idle)
     return spec
 
 
@@ -83,6 +84,9 @@ def outbound(spec: Outbound) -> Outbound:
             raise DriverError(f"outbound {spec.id}: a way has sources and addresses")
         _prefixes(way.sources)
         _addresses(*way.addresses)
+        if way.ports is not None and not 0 < way.ports[0] <= way.ports[1] <= 65535:
+            raise DriverError(f"outbound {spec.id}: {way.ports[0]}-{way.ports[1]} is not a range of ports")
+        _seconds(spec.id, way.idle)
     return spec
 
 
@@ -119,6 +123,11 @@ def route_table(spec: RouteTable) -> RouteTable:
     for hop in spec.hops:
         _addresses(None if hop.to in ("network", "edge", "nowhere") else hop.to)
     return spec
+
+
+def _seconds(name: str, idle: int) -> None:
+    if not 0 <= idle < 1 << 24:
+        raise DriverError(f"{name}: {idle} is not a number of seconds")
 
 
 def _ids(*ids: str | None) -> None:

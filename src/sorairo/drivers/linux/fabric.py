@@ -57,7 +57,13 @@ ROUTER_SYSCTLS = {
     "ipv6/conf/default/disable_ipv6": "1",
     **_QUIET,
 }
-NETWORK_SYSCTLS = {**ROUTER_SYSCTLS, "ipv4/conf/all/proxy_arp": "1", "ipv4/conf/default/proxy_arp": "1"}
+NETWORK_SYSCTLS = {
+    **ROUTER_SYSCTLS,
+    "ipv4/conf/all/proxy_arp": "1",
+    "ipv4/conf/default/proxy_arp": "1",
+    # A reset goes by the mark that the rule which sends it has given the packet (`idle`).
+    "ipv4/fwmark_reflect": "1",
+}
 MACHINE_SYSCTLS = {"ipv4/ip_forward": "1", **_QUIET}
 LEG_SYSCTLS = {"ipv4/ip_forward": "0", **_QUIET}
 

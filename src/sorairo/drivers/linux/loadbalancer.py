@@ -14,6 +14,7 @@ import ipaddress
 from collections.abc import Callable
 from functools import lru_cache
 
+from sorairo.drivers.linux import idle
 from sorairo.drivers.linux.fabric import nic_link
 from sorairo.drivers.linux.netlink import rule_preferences, table_links
 from sorairo.drivers.linux.nft import Piece, chain, collection
@@ -84,12 +85,13 @@ def _choice(rule: BalancerRule, found: Up) -> list[str]:
     """What the chain of one rule does."""
     if not found:
         return ["counter drop"]
+    begin = ["counter", "" if rule.protocol == "udp" else idle.given(rule.idle)]
     if rule.floating:
         marks = _numbered([str(slot) for *_, slot in found])
         chosen = [f"{packets} ct mark set {key} map {marks}" for packets, key in _keys(rule, len(found))]
-        return ["counter", *chosen, "meta mark set ct mark"]
+        return [*begin, *chosen, "meta mark set ct mark"]
     places = _numbered([f"{address} . {port or rule.port}" if rule.port else address for address, port, _ in found])
-    return ["counter", *(f"{packets} dnat ip to {key} map {places}" for packets, key in _keys(rule, len(found)))]
+    return [*begin, *(f"{packets} dnat ip to {key} map {places}" for packets, key in _keys(rule, len(found)))]
 
 
 def _numbered(choices: list[str]) -> str:

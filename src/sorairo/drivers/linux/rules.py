@@ -2,7 +2,8 @@
 
 A network's table, in the order its packets meet it:
 
-    steer    prerouting, mangle     balanced connections that keep their destination get their machine's mark
+    steer    prerouting, mangle     what is of a forgotten connection ends; balanced connections that keep their
+                                    destination get their machine's mark
     routes   prerouting, mangle     what comes from a subnet with a table of routes gets that one's mark besides
     target   prerouting, dstnat     other balanced connections, and public addresses, get their new destination
     forward  forward, filter        what may pass: first the fabric's own rules, then firewalls
@@ -12,7 +13,7 @@ A network's table, in the order its packets meet it:
 
 from __future__ import annotations
 
-from sorairo.drivers.linux import firewall, loadbalancer, outbound, peering, steering
+from sorairo.drivers.linux import firewall, idle, loadbalancer, outbound, peering, steering
 from sorairo.drivers.linux.fabric import DNS, EDGE, INSIDE, SERVICES
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import World
@@ -23,7 +24,8 @@ _ADDRESS_TO_ADDRESS = "type ipv4_addr : ipv4_addr;"
 
 def network(world: World) -> list[Piece]:
     parts = (firewall, loadbalancer, outbound, steering, peering)
-    return [base(world), *(piece for part in parts for piece in part.pieces(world)), _publics(world), names(world)]
+    made = (piece for part in parts for piece in part.pieces(world))
+    return [base(world), idle.times(world), *made, idle.ends(world), _publics(world), names(world)]
 
 
 def base(world: World) -> Piece:
@@ -49,7 +51,9 @@ def base(world: World) -> Piece:
         + peering.empty()
         + "".join(collection("map", each, "type ifname : verdict;") for each in firewall.MAPS)
         + "".join(collection("map", each, f"type {key} : verdict;") for each, key in loadbalancer.MAPS.items())
-        + chain("steer", *loadbalancer.STEER, hook="type filter hook prerouting priority mangle; policy accept;")
+        + idle.base()
+        + chain("answers", idle.ANSWERS, hook="type route hook output priority mangle; policy accept;")
+        + chain("steer", idle.STEER, *loadbalancer.STEER, hook="type filter hook prerouting priority mangle; policy accept;")
         + chain("routes", steering.STEER, hook="type filter hook prerouting priority mangle + 1; policy accept;")
         + chain(
             "target",
@@ -64,6 +68,7 @@ def base(world: World) -> Piece:
             "forward",
             'meta mark != 0 fib daddr . mark . iif oif exists drop comment "bounce"',
             "ct state established,related accept",
+            idle.FORWARD,
             steering.PASS_ON[0],
             "ct state invalid drop",
             f'oifname "{DNS}" ct status dnat accept comment "names are for all"',

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
-from sorairo.drivers.linux import checks, firewall, loadbalancer, nft, outbound, rules
+from sorairo.drivers.linux import checks, firewall, idle, loadbalancer, nft, outbound, rules
 from sorairo.drivers.linux.fabric import DOWNLINK, EDGE, network_link
 from sorairo.drivers.linux.ground import Ground
 from sorairo.drivers.linux.iproute import Route, route, routes
@@ -208,9 +208,8 @@ class LinuxBalancers:
     def _observe(self) -> Standing[BalancerState]:
         def stands(each: BalancerRecord, world: World, seen: _Seen) -> bool:
             public = {rule.frontend for rule in each.spec.rules} & set(world.public_addresses())
-            return (
-                seen.has(*loadbalancer.names(each.spec).values(), "balancing") and seen.marked and seen.routed(public)
-            )
+            pieces = (*loadbalancer.names(each.spec).values(), "balancing", *idle.PIECES)
+            return seen.has(*pieces) and seen.marked and seen.routed(public)
 
         return _observe(self._ground, "balancers", lambda each: BalancerState(each.spec, each.down), stands)
 
@@ -288,7 +287,7 @@ class LinuxOutbounds:
     def _observe(self) -> Standing[Outbound]:
         def stands(each: Outbound, world: World, seen: _Seen) -> bool:
             public = {address for way in each.ways for address in way.addresses}
-            return seen.has(*outbound.names(each), "outbound") and seen.routed(public)
+            return seen.has(*outbound.names(each), "outbound", *idle.PIECES) and seen.routed(public)
 
         return _observe(self._ground, "outbounds", _itself, stands)
 
