@@ -62,6 +62,8 @@ LIMITS: dict[str, Schema] = {
     "ManagedClusterManagedOutboundIPProfile.count": {"minimum": 1, "maximum": 16},
     "ManagedClusterNATGatewayProfile.idleTimeoutInMinutes": {"minimum": 4, "maximum": 120},
     "ContainerServiceLinuxProfile.adminUsername": {"pattern": "^[A-Za-z][-A-Za-z0-9_]*$"},
+    "InboundNatRulePropertiesFormat.idleTimeoutInMinutes": {"minimum": 4, "maximum": 100},
+    "OutboundRulePropertiesFormat.idleTimeoutInMinutes": {"minimum": 4, "maximum": 120},
     "PublicIPAddressPropertiesFormat.idleTimeoutInMinutes": {"minimum": 4, "maximum": 30},
     "NatGatewayPropertiesFormat.idleTimeoutInMinutes": {"minimum": 4, "maximum": 120},
     "SecurityRulePropertiesFormat.description": {"maxLength": 140},

@@ -13,7 +13,7 @@ from sorairo.drivers.traffic import Backend, Balancer, BalancerRule, BalancerSta
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Admission, Resource
-from sorairo.providers.microsoft_network import balancing
+from sorairo.providers.microsoft_network import balancing, snat
 from sorairo.providers.microsoft_network.balancing import Member, Surroundings
 from sorairo.providers.microsoft_network.load_balancer_admission import admit
 from sorairo.providers.microsoft_network.load_balancers import Actual, LoadBalancerReconciler, _render
@@ -79,7 +79,7 @@ def rules_of(resource: Resource, seen: Surroundings | None = None) -> tuple[Bala
 
 def test_a_rule_leads_from_its_frontend_to_everyone_in_its_pool() -> None:
     backends = (Backend("10.0.0.4", 8080), Backend("10.0.0.5", 8080))
-    wanted = BalancerRule("rule/web", VIP, "tcp", 80, backends)
+    wanted = BalancerRule("rule/web", VIP, "tcp", 80, backends, idle=240)
     assert balancing.balancer(lb(rule()), surroundings(), {}) == Balancer(host_name(LB), LB, NETWORK, (wanted,))
 
 
@@ -94,6 +94,7 @@ def test_a_rule_leads_from_its_frontend_to_everyone_in_its_pool() -> None:
         ),
         ({"loadDistribution": "SourceIP"}, {"affinity": "client"}),
         ({"loadDistribution": "SourceIPProtocol"}, {"affinity": "client-protocol"}),
+        ({"idleTimeoutInMinutes": 30, "enableTcpReset": True}, {"idle": 1800, "reset": True}),
     ],
 )
 def test_what_a_rule_says_holds(changes: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -136,8 +137,9 @@ def nat(**changes: Any) -> dict[str, Any]:
 
 def test_an_inbound_nat_rule_leads_to_the_one_that_names_it() -> None:
     seen = surroundings(pools={}, targets={"ssh": (member(7),)})
-    wanted = (BalancerRule("nat/ssh", VIP, "tcp", 2022, (Backend("10.0.0.7", 22),)),)
-    assert rules_of(lb(inboundNatRules=[nat()]), seen) == wanted
+    wanted = (BalancerRule("nat/ssh", VIP, "tcp", 2022, (Backend("10.0.0.7", 22),), idle=600, reset=True),)
+    timed = nat(idleTimeoutInMinutes=10, enableTcpReset=True)
+    assert rules_of(lb(inboundNatRules=[timed]), seen) == wanted
 
 
 def ranged() -> Resource:
@@ -152,7 +154,8 @@ def test_each_of_a_pool_has_a_port_of_its_own_and_keeps_it() -> None:
     assert then == {"ssh": {"10.0.0.5": 501, "10.0.0.6": 500, "10.0.0.7": 502}}
     found = balancing.balancer(ranged(), surroundings(member(5)), then)
     assert found
-    assert found.rules == (BalancerRule("nat/ssh/501", VIP, "tcp", 501, (Backend("10.0.0.5", 22),)),)
+    backends = (Backend("10.0.0.5", 22),)
+    assert found.rules == (BalancerRule("nat/ssh/501", VIP, "tcp", 501, backends, idle=240),)
 
 
 def test_when_ports_run_out_the_last_have_none() -> None:
@@ -184,30 +187,64 @@ def test_what_a_probe_leaves_out_is_azures_default() -> None:
 # --- what leaves -----------------------------------------------------------------------------------------
 
 
-def outbound_rule(pool: str = "pool") -> dict[str, Any]:
+def outbound_rule(pool: str = "pool", **changes: Any) -> dict[str, Any]:
     properties = {
         "frontendIPConfigurations": [part("frontendIPConfigurations", "front")],
         "backendAddressPool": part("backendAddressPools", pool),
         "protocol": "All",
     }
-    return {"name": "out", "properties": properties}
+    return {"name": "out", "properties": {**properties, **changes}}
 
 
 def test_a_pool_leaves_by_its_outbound_rules_frontends_and_pods_as_their_node() -> None:
     seen = surroundings(member(4, others=("10.0.0.5", "10.0.0.6", "10.0.0.7")), member(9))
-    wanted = Outbound(host_name(LB), LB, NETWORK, (Way(("10.0.0.4/30", "10.0.0.9/32"), (VIP,)),))
-    assert balancing.outbound(lb(outboundRules=[outbound_rule()]), seen) == wanted
+    ways = (Way(("10.0.0.4/30",), (VIP,), (1024, 2047), 240), Way(("10.0.0.9/32",), (VIP,), (2048, 3071), 240))
+    wanted = Outbound(host_name(LB), LB, NETWORK, ways)
+    assert snat.outbound(lb(outboundRules=[outbound_rule()]), seen) == wanted
+
+
+def test_each_member_has_the_ports_that_its_outbound_rule_says_of_every_frontend() -> None:
+    """Half of them of each of two addresses; and connections end when the rule's time is over."""
+    fronts = [part("frontendIPConfigurations", name) for name in ("front", "other")]
+    said = outbound_rule(
+        frontendIPConfigurations=fronts, allocatedOutboundPorts=10000, idleTimeoutInMinutes=30, enableTcpReset=True
+    )
+    found = snat.outbound(lb(outboundRules=[said]), surroundings(addresses={"front": VIP, "other": "198.18.0.21"}))
+    assert found
+    both = (VIP, "198.18.0.21")
+    assert found.ways == (
+        Way(("10.0.0.4/32",), both, (1024, 6023), 1800, True),
+        Way(("10.0.0.5/32",), both, (6024, 11023), 1800, True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("allocated", "members", "addresses", "each"),
+    [
+        (0, 1, 1, 1024),
+        (0, 50, 2, 1024),
+        (0, 51, 1, 512),
+        (0, 1000, 1, 32),
+        (0, 1001, 1, 32),
+        (64000, 1, 1, 64000),
+        (1024, 3, 3, 344),
+        (32000, 3, 1, 21328),  # One has come too many: what is there is shared.
+        (8, 9000, 1, 8),
+    ],
+)
+def test_how_many_ports_a_member_has(allocated: int, members: int, addresses: int, each: int) -> None:
+    assert snat.share(allocated, members, addresses) == each
 
 
 def test_a_rule_that_does_not_say_otherwise_lets_its_backends_leave_by_its_frontend() -> None:
-    assert balancing.outbound(lb(rule(disableOutboundSnat=False)), surroundings()) is not None
-    assert balancing.outbound(lb(rule(disableOutboundSnat=True)), surroundings()) is None
+    assert snat.outbound(lb(rule(disableOutboundSnat=False)), surroundings()) is not None
+    assert snat.outbound(lb(rule(disableOutboundSnat=True)), surroundings()) is None
 
 
 def test_internal_frontends_let_nobody_out() -> None:
     internal = {"name": "front", "properties": {"subnet": {"id": f"{VNET}/subnets/a"}}}
     resource = lb(rule(disableOutboundSnat=False), frontendIPConfigurations=[internal])
-    assert balancing.outbound(resource, surroundings(addresses={"front": "10.0.0.9"})) is None
+    assert snat.outbound(resource, surroundings(addresses={"front": "10.0.0.9"})) is None
 
 
 # --- plans -----------------------------------------------------------------------------------------------
@@ -218,7 +255,7 @@ RESOURCE = lb(rule(probe=part("probes", "health")), probes=[probe()], outboundRu
 def actual(resource: Resource = RESOURCE, **changes: Any) -> Actual:
     """All is as it should be."""
     seen = surroundings()
-    spec, out = balancing.balancer(resource, seen, {}), balancing.outbound(resource, seen)
+    spec, out = balancing.balancer(resource, seen, {}), snat.outbound(resource, seen)
     assert spec
     right = Actual(
         balancer=BalancerState(spec, {}),
@@ -345,6 +382,14 @@ async def test_defaults_are_azures() -> None:
                 {"name": "f", "properties": {"publicIPAddress": {"id": PIP}, "subnet": {"id": f"{VNET}/subnets/a"}}}
             ]),
         ),
+        (
+            "SpecifiedAllocatedOutboundPortsForOutboundRuleIsNotAMultipleOfEight",
+            lb(outboundRules=[outbound_rule(allocatedOutboundPorts=1001)]),
+        ),
+        (
+            "SpecifiedAllocatedOutboundPortsForOutboundRuleExceedsTotalNumberOfAllowedPortsPerRule",
+            lb(outboundRules=[outbound_rule(allocatedOutboundPorts=64008)]),
+        ),
         ("NotImplemented", lb(inboundNatPools=[{"name": "p", "properties": {}}])),
     ],
 )  # fmt: skip
@@ -352,6 +397,21 @@ async def test_what_cannot_be_is_refused(code: str, resource: Resource) -> None:
     with pytest.raises(ArmError) as refused:
         await admitted(resource, public_ip())
     assert refused.value.code == code
+
+
+async def test_ports_are_refused_that_are_not_there_for_all_of_a_pool() -> None:
+    members = [
+        {"name": f"m{n}", "properties": {"ipAddress": f"10.0.0.{n}", "virtualNetwork": {"id": VNET}}} for n in (4, 5)
+    ]
+    pools = [{"name": "pool", "properties": {"loadBalancerBackendAddresses": members}}]
+
+    def asked(ports: int) -> Resource:
+        return lb(backendAddressPools=pools, outboundRules=[outbound_rule(allocatedOutboundPorts=ports)])
+
+    await admitted(asked(32000), public_ip())
+    with pytest.raises(ArmError, match="exceeds total number of available ports 32000") as refused:
+        await admitted(asked(32008), public_ip())
+    assert refused.value.code.endswith("ExceedsTotalNumberOfAvailablePorts")
 
 
 async def test_a_public_address_is_one_configurations() -> None:

@@ -232,7 +232,7 @@ async def test_a_gateway_has_the_addresses_of_its_public_ips_and_prefixes() -> N
     ]
     many.private["claims"] = {"public addresses": ["198.18.0.32", "198.18.0.33"]}
     actual = await reconciler.observe(Documents(gateway, one, many, named), gateway)  # type: ignore[arg-type]
-    way = Way(("10.1.0.0/16",), ("198.18.0.16", "198.18.0.32", "198.18.0.33"))
+    way = Way(("10.1.0.0/16",), ("198.18.0.16", "198.18.0.32", "198.18.0.33"), idle=240, reset=True)
     assert actual.wanted == Outbound(host_name(id), id, host_name(HUB), (way,), 0)
     assert [step.name for step in reconciler.plan(gateway, actual)] == ["translate"]
     done = NatActual(actual.wanted, actual.wanted)

@@ -135,6 +135,20 @@ async def test_a_managed_nat_gateway_is_one_more_part_and_the_load_balancer_is_n
     assert "loadBalancerBackendAddressPools" not in str(nodes.body).replace("'loadBalancerBackendAddressPools': []", "")
 
 
+async def test_nodes_leave_by_the_ports_and_for_the_time_that_the_profile_says() -> None:
+    said = {"allocatedOutboundPorts": 16000, "idleTimeoutInMinutes": 4}
+    cluster = await admitted(leaving("loadBalancer", loadBalancerProfile=said))
+    (balancer,) = (p for p in parts(cluster, {"p": ""}, {}, {}, {}, []) if "/loadBalancers/" in p.id)
+    (rule,) = balancer.body["properties"]["outboundRules"]
+    assert {key: rule["properties"][key] for key in said} == said
+    for ports in (16004, 64000):
+        body = leaving("loadBalancer", loadBalancerProfile={"allocatedOutboundPorts": ports})
+        body["properties"]["agentPoolProfiles"][0]["count"] = 2
+        with pytest.raises(ArmError) as refused:
+            await admitted(body)
+        assert refused.value.code == "InvalidLoadBalancerProfileAllocatedOutboundPorts"
+
+
 async def test_ways_of_ones_own_need_a_subnet_that_has_them() -> None:
     for kind, key, other in (
         ("userDefinedRouting", "routeTable", "natGateway"),

@@ -53,7 +53,9 @@ def base(world: World) -> Piece:
         + "".join(collection("map", each, f"type {key} : verdict;") for each, key in loadbalancer.MAPS.items())
         + idle.base()
         + chain("answers", idle.ANSWERS, hook="type route hook output priority mangle; policy accept;")
-        + chain("steer", idle.STEER, *loadbalancer.STEER, hook="type filter hook prerouting priority mangle; policy accept;")
+        + chain(
+            "steer", idle.STEER, *loadbalancer.STEER, hook="type filter hook prerouting priority mangle; policy accept;"
+        )
         + chain("routes", steering.STEER, hook="type filter hook prerouting priority mangle + 1; policy accept;")
         + chain(
             "target",

@@ -58,7 +58,7 @@ def parts(
     if it.network.lower().startswith(it.group.lower() + "/"):
         found.append(_network(it, common, nat=bool(gateway)))
     if address:  # Otherwise there is none before the first Service needs it.
-        found.append(_load_balancer(it, common))
+        found.append(_load_balancer(cluster, it, common))
     for pool in pools(cluster):
         name = pool["name"]
         found.append(
@@ -151,8 +151,9 @@ def _network(it: Names, common: Document, *, nat: bool) -> Part:
     return Part(it.network, {**common, "properties": properties}, needs, shared=True)
 
 
-def _load_balancer(it: Names, common: Document) -> Part:
+def _load_balancer(cluster: Resource, it: Names, common: Document) -> Part:
     """The cluster's load balancer, with its outbound rule."""
+    profile = (cluster.properties.get("networkProfile") or {}).get("loadBalancerProfile") or {}
     frontend = it.public_ip.rsplit("/", 1)[1]
     properties = {
         "frontendIPConfigurations": [
@@ -173,8 +174,8 @@ def _load_balancer(it: Names, common: Document) -> Part:
                 "name": "aksOutboundRule",
                 "properties": {
                     "protocol": "All",
-                    "allocatedOutboundPorts": 0,
-                    "idleTimeoutInMinutes": 30,
+                    "allocatedOutboundPorts": int(profile.get("allocatedOutboundPorts") or 0),
+                    "idleTimeoutInMinutes": int(profile.get("idleTimeoutInMinutes") or 30),
                     "enableTcpReset": True,
                     "frontendIPConfigurations": [{"id": f"{it.load_balancer}/frontendIPConfigurations/{frontend}"}],
                     "backendAddressPool": {"id": f"{it.load_balancer}/backendAddressPools/aksOutboundBackendPool"},

@@ -12,6 +12,8 @@ from sorairo.providers.microsoft_containerservice import agent_pools, names
 TYPES = {
     kind.lower(): kind for kind in ("loadBalancer", "userDefinedRouting", "managedNATGateway", "userAssignedNATGateway")
 }
+PORTS = 64000
+"""That the one outbound IP has for all nodes."""
 
 
 async def admit(admission: Admission, profile: Document, old: Document) -> None:
@@ -40,8 +42,31 @@ async def admit(admission: Admission, profile: Document, old: Document) -> None:
         profile["natGatewayProfile"] = gateway
     elif kind != "loadBalancer":
         await _own_way(admission, kind, subnets)
-    if kind != "loadBalancer":
+    if kind == "loadBalancer":
+        _enough_ports(profile, names.pools(admission.body))
+    else:
         profile.pop("loadBalancerProfile", None)
+
+
+def _enough_ports(profile: Document, pools: list[Document]) -> None:
+    """https://learn.microsoft.com/azure/aks/load-balancer-standard#configure-the-allocated-outbound-ports"""
+    ports = int((profile.get("loadBalancerProfile") or {}).get("allocatedOutboundPorts") or 0)
+    nodes = sum(int(pool.get("maxCount") or pool.get("count") or 0) for pool in pools)
+    wrong = ""
+    if ports % 8:
+        wrong = "is not a multiple of 8."
+    elif ports * nodes > PORTS:
+        wrong = (
+            f"is not in an allowable range given the number of nodes and IPs provisioned. Total node count {nodes} "
+            f"requires {ports * nodes} ports but only {PORTS} ports are available given 1 outbound public IPs. Refer "
+            "to https://aka.ms/aks/slb-ports for more details."
+        )
+    if wrong:
+        raise ArmError(
+            "InvalidLoadBalancerProfileAllocatedOutboundPorts",
+            f"Load balancer profile allocated ports {ports} {wrong}",
+            target="networkProfile.loadBalancerProfile.allocatedOutboundPorts",
+        )
 
 
 async def _own_way(admission: Admission, kind: str, subnets: set[str]) -> None:

@@ -6,15 +6,15 @@ https://learn.microsoft.com/azure/load-balancer/components
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from sorairo.drivers.traffic import Backend, Balancer, BalancerRule, Check, Outbound, Watched, Way
+from sorairo.drivers.traffic import Backend, Balancer, BalancerRule, Check, Watched
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Document, Reader, Resource
-from sorairo.providers.microsoft_network.addresses import collapsed, number
+from sorairo.providers.microsoft_network.addresses import number
 from sorairo.providers.microsoft_network.network_interfaces import claimed, configurations
 from sorairo.providers.microsoft_network.public_ip_addresses import address_of
 from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES
@@ -172,6 +172,8 @@ def balancer(lb: Resource, seen: Surroundings, ports: Mapping[str, Mapping[str, 
             tuple(Backend(m.address, _backend_port(rule["properties"])) for m in _members(rule, seen, network)),
             floating=bool(rule["properties"].get("enableFloatingIP")),
             affinity=AFFINITIES[str(rule["properties"].get("loadDistribution") or "Default").lower()],
+            idle=idle_seconds(rule["properties"]),
+            reset=bool(rule["properties"].get("enableTcpReset")),
         )
         for rule in items(lb, "loadBalancingRules")
         if (frontend := _frontend(rule, seen))
@@ -183,15 +185,21 @@ def balancer(lb: Resource, seen: Surroundings, ports: Mapping[str, Mapping[str, 
     return Balancer(host_name(lb.id), lb.id, host_name(network), ordered) if rules else None
 
 
+def idle_seconds(properties: Document) -> int:
+    """Of a rule: TCP connections alone have an idle time."""
+    return 60 * int(properties.get("idleTimeoutInMinutes") or 4)
+
+
 def _backend_port(properties: Document) -> int:
     return 0 if properties.get("enableFloatingIP") else int(properties.get("backendPort") or 0)
 
 
 def _frontend(item: Document, seen: Surroundings) -> str | None:
-    return _address(reference(item["properties"], "frontendIPConfiguration"), seen)
+    return address_at(reference(item["properties"], "frontendIPConfiguration"), seen)
 
 
-def _address(frontend: str, seen: Surroundings) -> str | None:
+def address_at(frontend: str, seen: Surroundings) -> str | None:
+    """Of a frontend, by its id; None while it has none."""
     return seen.by_leaf.get(leaf(frontend))
 
 
@@ -212,17 +220,19 @@ def _nat(rule: Document, seen: Surroundings, network: str, ports: Mapping[str, i
     protocol = PROTOCOLS[str(properties.get("protocol") or "Tcp").lower()]
     floating = bool(properties.get("enableFloatingIP"))
     to = _backend_port(properties)
+    idle, reset = idle_seconds(properties), bool(properties.get("enableTcpReset"))
+
+    def made(name: str, port: int, targets: tuple[Backend, ...]) -> BalancerRule:
+        return BalancerRule(name, frontend, protocol, port, targets, floating=floating, idle=idle, reset=reset)
+
     if ranged(rule):
         return [
-            BalancerRule(
-                f"nat/{rule['name']}/{port}", frontend, protocol, port, (Backend(m.address, to),), floating=floating
-            )
+            made(f"nat/{rule['name']}/{port}", port, (Backend(m.address, to),))
             for m in _members(rule, seen, network)
             if (port := ports.get(m.address))
         ]
     targets = tuple(Backend(m.address, to) for m in seen.targets.get(rule["name"].lower(), ())[:1])
-    port = int(properties["frontendPort"])
-    return [BalancerRule(f"nat/{rule['name']}", frontend, protocol, port, targets, floating=floating)]
+    return [made(f"nat/{rule['name']}", int(properties["frontendPort"]), targets)]
 
 
 def ranged(rule: Document) -> bool:
@@ -274,39 +284,3 @@ def check(probe: Document) -> Check:
         int(probe.get("probeThreshold") or 1),
         str(probe.get("requestPath") or "/"),
     )
-
-
-def outbound(lb: Resource, seen: Surroundings) -> Outbound | None:
-    """By which addresses the pools' members leave: those of outbound rules; else those of the public frontends whose
-    rules have them as backends, unless these say not to (`disableOutboundSnat`).
-
-    https://learn.microsoft.com/azure/load-balancer/load-balancer-outbound-connections"""
-    network = network_of(lb, seen)
-    if network is None:
-        return None
-    internal = {f["name"].lower() for f in items(lb, "frontendIPConfigurations") if f["properties"].get("subnet")}
-    by_pool: dict[str, list[str]] = defaultdict(list)
-
-    def add(pool: str, frontends: Iterable[str]) -> None:
-        for frontend in frontends:
-            address = _address(frontend, seen)
-            if address and leaf(frontend) not in internal and address not in by_pool[pool]:
-                by_pool[pool].append(address)
-
-    for rule in items(lb, "outboundRules"):
-        pool = leaf(reference(rule["properties"], "backendAddressPool"))
-        add(pool, (str(f["id"]) for f in rule["properties"].get("frontendIPConfigurations") or []))
-    explicit = set(by_pool)
-    for rule in items(lb, "loadBalancingRules"):
-        pool = leaf(reference(rule["properties"], "backendAddressPool"))
-        if pool not in explicit and not rule["properties"].get("disableOutboundSnat"):
-            add(pool, [reference(rule["properties"], "frontendIPConfiguration")])
-    ways = []
-    named: set[str] = set()
-    for pool in sorted(by_pool, key=lambda pool: (pool not in explicit, pool)):
-        members = [m for m in seen.pools.get(pool, ()) if m.network.lower() == network]
-        sources = {a for m in members for a in (m.address, *m.others)} - named
-        named |= sources
-        if sources and by_pool[pool]:
-            ways.append(Way(collapsed(sources), tuple(by_pool[pool])))
-    return Outbound(host_name(lb.id), lb.id, host_name(network), tuple(ways)) if ways else None

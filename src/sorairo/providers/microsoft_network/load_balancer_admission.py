@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from sorairo.engine.errors import ArmError, not_implemented
-from sorairo.engine.types import Admission, Document
+from sorairo.engine.types import Admission, Document, Resource
+from sorairo.providers.microsoft_network import balancing, snat
 from sorairo.providers.microsoft_network.addresses import number, parse_prefix, usable
 from sorairo.providers.microsoft_network.network_interfaces import find_subnet
 from sorairo.providers.microsoft_network.public_ip_users import check_free
@@ -47,6 +48,7 @@ async def admit(admission: Admission) -> None:
     _references(admission.id.text, properties)
     _ports(admission.id.text, properties)
     _outbound(admission.id.text, properties)
+    await _ports_out(admission)
 
 
 def _defaults(properties: Document) -> None:
@@ -62,6 +64,9 @@ def _defaults(properties: Document) -> None:
         for key, value in (("protocol", "Tcp"), ("enableFloatingIP", False), ("enableTcpReset", False),
                            ("idleTimeoutInMinutes", 4)):  # fmt: skip
             inner.setdefault(key, value)
+    for rule in properties["outboundRules"]:
+        for key, value in (("allocatedOutboundPorts", 0), ("enableTcpReset", False), ("idleTimeoutInMinutes", 4)):
+            rule["properties"].setdefault(key, value)
     for probe in properties["probes"]:
         probe["properties"].setdefault("intervalInSeconds", 15)
         probe["properties"].setdefault("numberOfProbes", 2)
@@ -221,6 +226,15 @@ def _outbound(id: str, properties: Document) -> None:
                 f"configuration {frontend} is referenced by outbound rule {id}/outboundRules/{outbound[frontend]}.",
                 target=rule["name"],
             )
+
+
+async def _ports_out(admission: Admission) -> None:
+    rules = [r for r in admission.body["properties"]["outboundRules"] if r["properties"]["allocatedOutboundPorts"]]
+    if rules:
+        seen = await balancing.look(admission.reader, Resource(admission.id.text, admission.body))
+        for rule in rules:
+            pool = balancing.leaf(balancing.reference(rule["properties"], "backendAddressPool"))
+            snat.check(admission.id.text, rule, len(seen.pools.get(pool, ())))
 
 
 def _reference(properties: Document, key: str) -> str:

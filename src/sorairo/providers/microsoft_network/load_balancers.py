@@ -14,7 +14,7 @@ from sorairo.drivers.traffic import Balancer, BalancerState, Outbound, Traffic, 
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Context, Document, Inline, Resource, ResourceType, Step, named
-from sorairo.providers.microsoft_network import balancing
+from sorairo.providers.microsoft_network import balancing, snat
 from sorairo.providers.microsoft_network.addresses import address, number, parse_prefix, usable, usable_count
 from sorairo.providers.microsoft_network.balancing import items, reference
 from sorairo.providers.microsoft_network.load_balancer_admission import PARTS, admit
@@ -82,7 +82,7 @@ class LoadBalancerReconciler:
             ports=ports,
             members={name: [m.configuration for m in members] for name, members in seen.pools.items() if members},
             wanted=balancing.balancer(resource, seen, ports),
-            wanted_outbound=balancing.outbound(resource, seen),
+            wanted_outbound=snat.outbound(resource, seen),
             leaving=await self._leaving(ctx, here),
         )
 

@@ -108,7 +108,9 @@ class NatGatewayReconciler:
         there = {host_name(network): network for _, _, network in users}
         at = min(there.keys() - leaving, default=None)
         sources = tuple(sorted(prefix for _, prefix, network in users if host_name(network) == at))
-        wanted = Outbound(id, resource.id, at, (Way(sources, tuple(addresses)),), 0) if at and addresses else None
+        idle = 60 * int(resource.properties.get("idleTimeoutInMinutes") or 4)
+        way = Way(sources, tuple(addresses), idle=idle, reset=True)
+        wanted = Outbound(id, resource.id, at, (way,), 0) if at and addresses else None
         return Actual(
             wanted,
             standing,
