@@ -18,7 +18,8 @@ from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Document, Reader, Resource
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER
 from sorairo.providers.microsoft_containerservice.observe import running_access
-from sorairo.providers.microsoft_network.packet_paths import Fabric, Hop, Paths, arrivals, refusals
+from sorairo.providers.microsoft_network.packet_fabric import Fabric, machine_of
+from sorairo.providers.microsoft_network.packet_paths import Hop, Paths, arrivals, refusals
 
 PORT_OF_CLIENT = 40000
 """A port such as a client's system gives out."""
@@ -154,11 +155,13 @@ class Packets:
 
     def _nft(self, nic: Nic) -> kube_proxy.Nft:
         """Asks the kernel of a node."""
-        machine = host_name(parse_id(nic.owner).parent)
+        machine = machine_of(nic)
 
         async def nft(words: str) -> str | None:
+            if machine == nic.owner:  # No node: those are instances of scale sets.
+                return None
             try:
-                ran = await self._nodes.run(machine, ("nft", *words.split(" ")), timeout=20)
+                ran = await self._nodes.run(host_name(machine), ("nft", *words.split(" ")), timeout=20)
             except DriverError as e:
                 raise ArmError("NodeNotRunning", f"A node on the way cannot be asked: {e}.", status=409) from e
             return ran.stdout.decode(errors="replace") if ran.exit_code == 0 else None

@@ -20,11 +20,13 @@ import pytest
 from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.traffic import linux_traffic
 from sorairo.drivers.protocols import Leg
-from sorairo.engine.control import Control
+from sorairo.drivers.verdicts import Packet
+from sorairo.engine.control import AsyncReader, Control
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Document
 from sorairo.providers import microsoft_network, microsoft_resources, schemas
+from sorairo.providers.microsoft_network.packet_paths import Hop, Paths
 from sorairo.store import Store
 from wire import Wire
 
@@ -35,8 +37,8 @@ NETWORK = f"{GROUP}/providers/Microsoft.Network"
 
 
 class World:
-    def __init__(self, control: Control, wire: Wire) -> None:
-        self.control, self.wire = control, wire
+    def __init__(self, control: Control, wire: Wire, paths: Paths) -> None:
+        self.control, self.wire, self.paths = control, wire, paths
         self.outside = wire.public(9)
         """Address of a server beyond the edge, in namespace `server`."""
 
@@ -58,6 +60,23 @@ class World:
             while (found := self.control.store.get(id)) and not found.settled:
                 await self.control.loop.wait_change(id.lower(), 0.05)
         assert found is None or found.error is None, found.error
+
+    async def told(self, source: str, destination: str) -> list[str]:
+        """The stations of a packet's way, as `sorairo trace packet` tells them; the last with `!` where it ends."""
+
+        async def leave(*_: Any) -> None:
+            return None
+
+        async def arrive(*_: Any) -> tuple[Hop, ...]:
+            return ()
+
+        packet = Packet("tcp", source, destination, 40000, 80)
+        hop = await self.paths.follow(AsyncReader(self.control.store), packet, "me", leave, arrive)
+        found = []
+        while hop:
+            found.append(f"{hop.kind} {hop.name}" + "!" * hop.refused)
+            (hop,) = hop.next or (None,)  # type: ignore[assignment]
+        return found
 
     async def quiet(self) -> None:
         async with asyncio.timeout(20):
@@ -98,14 +117,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     links: LinuxLinks = wire.links()
     store = Store.open(f"sqlite:///{tmp_path}/state.db")
     public = tuple(wire.public(n) for n in range(16, 128))
-    providers = [
-        microsoft_resources.PROVIDER,
-        microsoft_network.provider(links, linux_traffic(links), public),
-    ]
+    traffic = linux_traffic(links)
+    providers = [microsoft_resources.PROVIDER, microsoft_network.provider(links, traffic, public)]
     control = Control(store, Registry(providers), schemas.check)
     await control.loop.start()
     try:
-        it = World(control, wire)
+        it = World(control, wire, Paths(links, traffic))
         await control.put(parse_id(GROUP), {"location": "westeurope"}, principal="me")
         await links.ensure_leg(Leg("server", "/owner/server", "server", it.outside))
         yield it
@@ -192,11 +209,23 @@ async def test_spokes_meet_in_their_hubs_appliance(world: World) -> None:
     await world.quiet()
     with wire.listen(two, 80) as server:
         assert wire.seen(server, one, "10.3.0.4") == "10.2.0.4"
+        told = await world.told("10.2.0.4", "10.3.0.4")
+        assert told == [
+            "client me",
+            "route table rt",
+            "peering spoke2 to hub",
+            "route table rt",
+            "appliance fw",
+            "peering hub to spoke3",
+            "node m3",
+        ]
         hop["nextHopType"] = "None"
         del hop["nextHopIpAddress"]
         await world.put("routeTables/rt", {"properties": {"routes": [{"name": "all", "properties": hop}]}})
         assert not wire.reaches(one, "10.3.0.4", 80)
+        assert await world.told("10.2.0.4", "10.3.0.4") == ["client me", "route table rt!"]
         assert wire.reaches(one, "10.1.0.4", 80)
+        assert await world.told("10.2.0.4", "10.1.0.4") == ["client me", "peering spoke2 to hub", "node fw"]
         await world.delete("virtualNetworks/hub/virtualNetworkPeerings/to-spoke2")
         await world.quiet()
         assert not wire.reaches(one, "10.1.0.4", 80)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,23 @@ from plans.readers import Documents
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.traffic import hollow_traffic
 from sorairo.drivers.protocols import Network, Nic
-from sorairo.drivers.traffic import Backend, Balancer, BalancerRule, Firewall, FirewallRule, PublicAddress, Traffic
+from sorairo.drivers.routing import Hop as RouteHop
+from sorairo.drivers.routing import Peering, RouteTable
+from sorairo.drivers.traffic import (
+    Backend,
+    Balancer,
+    BalancerRule,
+    Firewall,
+    FirewallRule,
+    Outbound,
+    PublicAddress,
+    Traffic,
+    Way,
+)
 from sorairo.drivers.verdicts import Packet
 from sorairo.engine.types import Resource
-from sorairo.providers.microsoft_network.packet_paths import Fabric, Hop, Paths, arrivals, refusals
+from sorairo.providers.microsoft_network.packet_fabric import Fabric
+from sorairo.providers.microsoft_network.packet_paths import Hop, Paths, arrivals, refusals
 
 GROUP = "/subscriptions/s/resourceGroups/g/providers"
 SCALE_SET = f"{GROUP}/Microsoft.Compute/virtualMachineScaleSets/vmss/virtualMachines"
@@ -132,3 +146,100 @@ async def test_a_machines_own_public_address() -> None:
     paths, traffic = await standing()
     await traffic.publics.ensure_public_address(PublicAddress("p", "/o", "net", "198.18.0.20", "10.0.0.4"))
     assert stations(await follow(paths, WEB))[-2:] == ["node node0", "pod 10.0.0.4:80 from 198.18.0.1"]
+
+
+# --- peerings and tables of routes -----------------------------------------------------------------------
+
+SPOKE = Nic("s", f"{SCALE_SET}/2/networkInterfaces/n", "spoke", "ns", "10.1.0.4", "10.1.0.1", 24)
+FAR = Nic("f", f"{SCALE_SET}/3/networkInterfaces/n", "far", "nf", "10.2.0.4", "10.2.0.1", 24)
+V = f"{GROUP}/Microsoft.Network/virtualNetworks"
+RT = f"{GROUP}/Microsoft.Network/routeTables/rt"
+OVER = Packet("tcp", "10.1.0.4", "10.2.0.4", 1, 80)
+"""From spoke to far, which have only the hub between them."""
+
+
+async def hub(*, to: str = "10.0.0.4", forwards: bool = True, forwarded: bool = True) -> tuple[Paths, Traffic]:
+    """Network `net` with `spoke` and `far` around it; what the spoke sends to 10.0.0.0/8 goes `to` there."""
+    paths, traffic = await standing(firewall=(replace(ALL_IN, protocol="any", destination_ports=()),))
+    links = traffic.firewalls._links  # type: ignore[attr-defined]
+    await links.ensure_nic(replace(A, forwarding=forwards))
+    for name, prefix, nic in (("spoke", "10.1.0.0/16", SPOKE), ("far", "10.2.0.0/16", FAR)):
+        await links.ensure_network(Network(name, f"{V}/{name}", (prefix,)))
+        await links.ensure_nic(nic)
+        for near, remote in (("net", name), (name, "net")):
+            half = Peering(f"{near}-{remote}", f"{V}/{near}", near, remote, forwarded)
+            await traffic.peerings.ensure_peering(half)
+    table = RouteTable("rt", RT, "spoke", ("10.1.0.0/24",), (RouteHop("10.0.0.0/8", to),))
+    await traffic.tables.ensure_route_table(table)
+    return paths, traffic
+
+
+async def test_a_peering_is_crossed_and_the_groups_of_both_ends_judge() -> None:
+    paths, traffic = await hub(to="network")
+    there = replace(OVER, destination="10.0.0.5")
+    assert stations(await follow(paths, there)) == [
+        "client me", "peering spoke to v", "security group nsg", "node 1", "pod 10.0.0.5:80 from 10.1.0.4",
+    ]  # fmt: skip
+    no = FirewallRule(100, "inbound", False, sources=("10.1.0.0/16",), name="no")
+    await traffic.firewalls.ensure_firewall(Firewall("fw", NSG, "net", (no,), nics=("a", "b")))
+    assert [each.name for each in refusals(await follow(paths, there))] == ["nsg"]
+    await traffic.peerings.remove_peering("net-spoke")
+    assert [each.text for each in refusals(await follow(paths, there))] == ["no machine of the network has 10.0.0.5"]
+
+
+async def test_a_table_leads_to_an_appliance_and_that_onward() -> None:
+    paths, _ = await hub()
+    assert stations(await follow(paths, OVER)) == [
+        "client me",
+        "route table rt",
+        "peering spoke to v",
+        "route table rt",
+        "security group nsg",
+        "appliance node0",
+        "security group nsg",
+        "peering v to far",
+        "node 3",
+        "pod 10.2.0.4:80 from 10.1.0.4",
+    ]
+    # The longest prefix wins: the hub's own is longer than the table's.
+    assert "route table rt" not in stations(await follow(paths, replace(OVER, destination="10.0.0.5")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "station", "text"),
+    [
+        ({"to": "nowhere"}, "rt", "10.0.0.0/8 to nowhere"),
+        ({"forwards": False}, "rt", "10.0.0.0/8 to 10.0.0.4, which may not forward"),
+        ({"to": "10.0.0.99"}, "rt", "10.0.0.0/8 to 10.0.0.99, which no machine has"),
+        ({"to": "network"}, "dropped", "no machine of the network has 10.2.0.4"),
+        ({"to": "edge"}, "dropped", "nobody is reached at 10.2.0.4 from outside"),
+        (
+            {"forwarded": False},
+            "v to far",
+            "10.1.0.4 is not of v, and far takes no forwarded traffic from there",
+        ),
+    ],
+)
+async def test_where_a_route_ends_is_told(changes: dict[str, Any], station: str, text: str) -> None:
+    paths, _ = await hub(**changes)
+    assert [(each.name, each.text) for each in refusals(await follow(paths, OVER))] == [(station, text)]
+
+
+async def test_a_table_that_sends_a_packet_round_is_found_out() -> None:
+    paths, traffic = await hub()
+    back = RouteTable("back", RT, "net", ("10.0.0.0/24",), (RouteHop("10.2.0.0/16", A.address),))
+    await traffic.tables.ensure_route_table(back)
+    assert [each.text for each in refusals(await follow(paths, OVER))] == ["it goes round in a circle"]
+
+
+async def test_what_leaves_a_network_is_judged_by_its_public_source() -> None:
+    paths, traffic = await hub(to="network")
+    await traffic.balancers.ensure_balancer(Balancer("lb", LB, "net", (FLOATING,)))
+    web = replace(OVER, destination="198.18.0.20")
+    assert [each.text for each in refusals(await follow(paths, web))] == ["10.1.0.4 has no way out"] * 2
+    way = Outbound("out", LB, "spoke", (Way(("10.1.0.4/32",), ("198.18.0.30",)),))
+    await traffic.outbounds.ensure_outbound(way)
+    assert stations(await follow(paths, web)) == [
+        "client me", "public address ip", "load balancer lb / r", "outbound 198.18.0.30", "security group nsg",
+        "node node0", "pod 198.18.0.20:80 from 198.18.0.30",
+    ]  # fmt: skip

@@ -32,8 +32,9 @@ def command(state: State, as_json: bool, what: str, to: str, source: str, protoc
     """Show WHAT as a tree of steps: an operation's id (or its Azure-AsyncOperation URL), a trace id, a resource id
     (its latest operation), or `latest`.
 
-    With `packet`, show the way of a packet by the rules that stand now: public address, load balancer, security
-    groups, node, kube-proxy, pod. One that is refused says by what: sorairo trace packet --to 198.18.0.20:80"""
+    With `packet`, show the way of a packet by the rules that stand now: route table, peering, public
+    address, load balancer, security groups, node, kube-proxy, pod. One that is refused says by what:
+    sorairo trace packet --to 198.18.0.20:80"""
     if (what == "packet") != bool(to):
         raise click.UsageError("`packet` and `--to ADDRESS:PORT` go together.")
     client = Client(state)

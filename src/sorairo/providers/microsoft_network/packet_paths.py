@@ -1,4 +1,4 @@
-"""The way of a packet through public addresses, load balancers and security groups, by what stands on the host.
+"""The way of a packet through routes, peerings, load balancers and security groups, by what stands on the host.
 
 Nothing is sent. Where a load balancer may choose, every choice is followed. What comes after a machine's interface
 (its own forwarding, its pods) is the caller's to say.
@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
-from sorairo.drivers.protocols import Links, LinkState, Nic
-from sorairo.drivers.traffic import Backend, BalancerRule, BalancerState, Firewall, PublicAddress, Traffic
+from sorairo.drivers.protocols import Links, Nic
+from sorairo.drivers.traffic import Backend, BalancerRule, BalancerState, Traffic
 from sorairo.drivers.verdicts import Direction, Packet, judge
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Document, Reader
 from sorairo.providers.microsoft_network.effective import rule_name
+from sorairo.providers.microsoft_network.packet_fabric import Fabric, Place, Turn, machine_of
 from sorairo.providers.microsoft_network.public_ip_addresses import address_of
 from sorairo.providers.microsoft_network.public_ip_users import PUBLIC_IP_TYPE
 
@@ -25,7 +26,8 @@ class Hop:
     """One station, and where it may go from there."""
 
     kind: str
-    """`client`, `public address`, `load balancer`, `security group`, `node`, `kube-proxy`, `pod`, `nowhere`."""
+    """`client`, `public address`, `load balancer`, `route table`, `appliance`, `peering`, `outbound` (a new source),
+    `security group`, `node`, `kube-proxy`, `pod`, `nowhere`."""
     name: str
     text: str = ""
     """What happens there, in words."""
@@ -49,39 +51,6 @@ class Hop:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Fabric:
-    """What stands, at one moment."""
-
-    links: LinkState
-    firewalls: Sequence[Firewall]
-    balancers: Sequence[BalancerState]
-    publics: Sequence[PublicAddress]
-
-    def nic_at(self, address: str, network: str) -> Nic | None:
-        """Whose address it is, in one network; '' for any."""
-        here = IPv4Address(address)
-        for nic in self.links.nics.values():
-            if network in ("", nic.network) and (
-                nic.address == address or any(here in IPv4Network(each) for each in nic.secondary)
-            ):
-                return nic
-        return None
-
-    def balanced(self, packet: Packet, network: str) -> list[tuple[BalancerState, BalancerRule]]:
-        """The rule of a balancer that takes a packet: of one port before one of all. `network`: where it comes from;
-        private frontends are of one network."""
-        found = [
-            (state, rule)
-            for state in self.balancers
-            for rule in state.spec.rules
-            if rule.frontend == packet.destination
-            and (not rule.port or (rule.protocol, rule.port) == (packet.protocol, packet.destination_port))
-        ]
-        near = [each for each in found if each[0].spec.network == network] or found
-        return sorted(near, key=lambda each: not each[1].port)[:1]
-
-
 Arrive = Callable[[Fabric, Nic, Packet], Awaitable[tuple[Hop, ...]]]
 """What a machine does with what its interface takes."""
 Leave = Callable[[Fabric, Nic, Packet], Awaitable[Hop | None]]
@@ -94,14 +63,21 @@ class Paths:
         self._traffic = traffic
 
     async def fabric(self) -> Fabric:
-        firewalls = await self._traffic.firewalls.observe_firewalls()
-        balancers = await self._traffic.balancers.observe_balancers()
-        publics = await self._traffic.publics.observe_public_addresses()
+        traffic = self._traffic
+        firewalls = await traffic.firewalls.observe_firewalls()
+        balancers = await traffic.balancers.observe_balancers()
+        publics = await traffic.publics.observe_public_addresses()
+        outbounds = await traffic.outbounds.observe_outbounds()
+        peerings = await traffic.peerings.observe_peerings()
+        tables = await traffic.tables.observe_route_tables()
         return Fabric(
             await self._links.observe_links(),
             list(firewalls.whole.values()),
             list(balancers.whole.values()),
             list(publics.whole.values()),
+            list(outbounds.whole.values()),
+            list(peerings.whole.values()),
+            list(tables.whole.values()),
         )
 
     async def follow(self, reader: Reader, packet: Packet, client: str, leave: Leave, arrive: Arrive) -> Hop:
@@ -111,36 +87,58 @@ class Paths:
         start = Hop("client", client, packet.source, sender.owner if sender else "")
         if sender and (taken := await leave(fabric, sender, packet)):
             return start.then(taken)
-        return start.then(await self._towards(reader, fabric, packet, sender, arrive))
+        place = Place(sender.network, sender) if sender else Place()
+        return start.then(await _Journey(reader, fabric, arrive).towards(packet, place))
 
-    async def _towards(self, reader: Reader, fabric: Fabric, packet: Packet, sender: Nic | None, arrive: Arrive) -> Hop:
-        network = sender.network if sender else ""
-        before = await _public(reader, packet.destination)
-        for state, rule in fabric.balanced(packet, network):
-            hop = await self._balance(reader, fabric, packet, sender, state, rule, arrive)
+    async def between(self, reader: Reader, fabric: Fabric, packet: Packet, sender: Nic, arrive: Arrive) -> Hop:
+        """From one machine to another of its network: what a node hands on."""
+        return await _Journey(reader, fabric, arrive).towards(packet, Place(sender.network, sender))
+
+
+class _Journey:
+    """One packet's, with all ways it may take. What a machine hands on may come by the same one again; so it ends
+    somewhere, as the kernel's do."""
+
+    def __init__(self, reader: Reader, fabric: Fabric, arrive: Arrive) -> None:
+        self._reader = reader
+        self._fabric = fabric
+        self._arrive = arrive
+        self._lives = 64
+
+    async def towards(self, packet: Packet, place: Place) -> Hop:
+        self._lives -= 1
+        if self._lives < 0:
+            return Hop("nowhere", "dropped", "it goes round in a circle", refused=True)
+        if not self._fabric.translated(packet, place.network) and (turn := self._fabric.turn(place, packet)):
+            return await self._by_table(turn, packet, place)
+        return await self._by_network(packet, place)
+
+    async def _by_network(self, packet: Packet, place: Place) -> Hop:
+        """Without a table of routes."""
+        before = await _public(self._reader, packet.destination)
+        for state, rule in self._fabric.balanced(packet, place.network, public=before is not None):
+            hop = await self._balance(packet, place, state, rule)
             return replace(before, next=(hop,)) if before else hop
-        own = next((each for each in fabric.publics if each.public_address == packet.destination), None)
-        if own:
+        if own := self._fabric.public(packet.destination):
             seen = packet.to(own.address, packet.destination_port)
-            hop = await self._deliver(reader, fabric, seen, sender, own.network, arrive)
+            if own.network == place.network:
+                hop = await self._deliver(seen, place)
+            else:
+                hop = await self._leaving(packet, place, own.network, seen)
             return replace(before, next=(hop,)) if before else hop
         if before:
             text = f"no load balancing rule for {packet.protocol} {packet.destination_port}, and no machine has it"
             return before.then(Hop("nowhere", "dropped", text, refused=True))
-        if sender:
-            return await self._deliver(reader, fabric, packet, sender, network, arrive)
-        return Hop("nowhere", "dropped", f"nobody is reached at {packet.destination} from outside", refused=True)
+        if not place.network:
+            return Hop("nowhere", "dropped", f"nobody is reached at {packet.destination} from outside", refused=True)
+        peer = self._fabric.peer_with(packet.destination, place.network)
+        if peer and self._fabric.nic_at(packet.destination, place.network) is None:
+            return await self._cross(packet, place, peer)
+        return await self._deliver(packet, place)
 
-    async def _balance(
-        self,
-        reader: Reader,
-        fabric: Fabric,
-        packet: Packet,
-        sender: Nic | None,
-        state: BalancerState,
-        rule: BalancerRule,
-        arrive: Arrive,
-    ) -> Hop:
+    # --- load balancers ------------------------------------------------------------------------------
+
+    async def _balance(self, packet: Packet, place: Place, state: BalancerState, rule: BalancerRule) -> Hop:
         down = state.down.get(rule.name, frozenset())
         up = [each for each in rule.backends if each.address not in down]
         text = f"{rule.protocol} {rule.port or 'all ports'} to one of {len(up)}"
@@ -153,38 +151,101 @@ class Paths:
         ways = []
         for backend in up:
             seen = packet if rule.floating else packet.to(backend.address, backend.port or packet.destination_port)
-            ways.append(await self._deliver(reader, fabric, seen, sender, state.spec.network, arrive, backend))
+            if state.spec.network == place.network:
+                ways.append(await self._deliver(seen, place, backend))
+            else:
+                ways.append(await self._leaving(packet, place, state.spec.network, seen, backend))
         return hop.then(*ways)
 
-    async def _deliver(
-        self,
-        reader: Reader,
-        fabric: Fabric,
-        packet: Packet,
-        sender: Nic | None,
-        network: str,
-        arrive: Arrive,
-        backend: Backend | None = None,
-    ) -> Hop:
-        """Through the security groups of both ends to the machine that has the address. `backend`: the machine's own
-        address, where the packet keeps another as its destination."""
-        receiver = fabric.nic_at(backend.address if backend else packet.destination, network)
-        if receiver is None:
-            return Hop("nowhere", "dropped", f"no machine of the network has {packet.destination}", refused=True)
-        hops: list[Hop] = []
-        if sender is not None and sender is not receiver:
-            hops += _judged(fabric, sender, "outbound", packet)
-        if not (hops and hops[-1].refused) and sender is not receiver:
-            hops += _judged(fabric, receiver, "inbound", packet)
-        if not (hops and hops[-1].refused):
-            machine = parse_id(receiver.owner).parent
-            hops.append(Hop("node", await _machine_name(reader, machine), _kept(packet, receiver), machine))
-            hops[-1] = replace(hops[-1], next=await arrive(fabric, receiver, packet))
+    # --- routes --------------------------------------------------------------------------------------
+
+    async def _by_table(self, turn: Turn, packet: Packet, place: Place) -> Hop:
+        to = turn.hop.to
+        hop = Hop("route table", parse_id(turn.table.owner).name, f"{turn.hop.prefix} to {to}", turn.table.owner)
+        if turn.way == "nowhere":
+            who = f"{to}, {'which may not forward' if turn.appliance else 'which no machine has'}"
+            text = f"{turn.hop.prefix} to {'nowhere' if to == 'nowhere' else who}"
+            return replace(hop, text=text, refused=True)
+        if turn.way == "appliance" and turn.appliance:
+            return hop.then(await self._hand_on(packet, place, turn.appliance))
+        if turn.way == "peer":
+            return hop.then(await self._cross(packet, place, turn.network))
+        if await _public(self._reader, packet.destination):
+            return hop.then(await self._by_network(packet, place))
+        text = f"nobody is reached at {packet.destination} from outside"
+        return hop.then(Hop("nowhere", "dropped", text, refused=True))
+
+    async def _hand_on(self, packet: Packet, place: Place, appliance: Nic) -> Hop:
+        """To a machine that is not meant, and from there onward, if it forwards as its interface allows it to."""
+        hops = self._past_groups(packet, place, appliance)
+        if not hops or not hops[-1].refused:
+            machine = machine_of(appliance)
+            name = await _machine_name(self._reader, machine)
+            hops.append(Hop("appliance", name, f"forwards for others, at {appliance.address}", machine))
+            hops[-1] = hops[-1].then(await self.towards(packet, Place(appliance.network, appliance)))
         return _chained(hops)
 
-    async def between(self, reader: Reader, fabric: Fabric, packet: Packet, sender: Nic, arrive: Arrive) -> Hop:
-        """From one machine to another of its network: what a node hands on."""
-        return await self._deliver(reader, fabric, packet, sender, sender.network, arrive)
+    async def _cross(self, packet: Packet, place: Place, peer: str) -> Hop:
+        """By the peering of two networks."""
+        fabric = self._fabric
+        out = _judged(fabric, place.sender, "outbound", packet)
+        if out and out[-1].refused:
+            return _chained(out)
+        near, far = (parse_id(fabric.links.networks[each].owner).name for each in (place.network, peer))
+        owner = fabric.links.networks[peer].owner
+        hop = Hop("peering", f"{near} to {far}", f"{packet.source} to {packet.destination}", owner)
+        other = fabric.half(peer, place.network)
+        foreign = not any(IPv4Address(packet.source) in IPv4Network(each) for each in fabric.prefixes(place.network))
+        if place.peer:
+            hop = replace(hop, text="a peer of a peer is none", refused=True)
+        elif foreign and not (other and other.forwarded):
+            text = f"{packet.source} is not of {near}, and {far} takes no forwarded traffic from there"
+            hop = replace(hop, text=text, refused=True)
+        else:
+            hop = hop.then(await self.towards(packet, Place(peer, peer=place.network)))
+        return _chained([*out, hop])
+
+    async def _leaving(
+        self, packet: Packet, place: Place, network: str, seen: Packet, backend: Backend | None = None
+    ) -> Hop:
+        """Into a network from outside of it. What a machine sends gets a public source on the way. `seen`: as it is
+        there."""
+        if not place.network:
+            return await self._deliver(seen, Place(network), backend)
+        if place.peer:
+            return Hop("nowhere", "dropped", "a peer leaves by its own edge", refused=True)
+        out = _judged(self._fabric, place.sender, "outbound", packet)
+        if out and out[-1].refused:
+            return _chained(out)
+        sources = self._fabric.leaves_as(place.sender, packet.source) if place.sender else ()
+        if not sources:
+            return _chained([*out, Hop("nowhere", "dropped", f"{packet.source} has no way out", refused=True)])
+        text = "" if len(sources) == 1 else f", or another of {len(sources)}"
+        hop = Hop("outbound", sources[0], f"the source of what {packet.source} sends{text}")
+        seen = replace(seen, source=sources[0])
+        return _chained([*out, hop.then(await self._deliver(seen, Place(network), backend))])
+
+    # --- machines ------------------------------------------------------------------------------------
+
+    async def _deliver(self, packet: Packet, place: Place, backend: Backend | None = None) -> Hop:
+        """Through the security groups of both ends to the machine that has the address. `backend`: the machine's own
+        address, where the packet keeps another as its destination."""
+        receiver = self._fabric.nic_at(backend.address if backend else packet.destination, place.network)
+        if receiver is None:
+            return Hop("nowhere", "dropped", f"no machine of the network has {packet.destination}", refused=True)
+        hops = self._past_groups(packet, place, receiver)
+        if not (hops and hops[-1].refused):
+            machine = machine_of(receiver)
+            hops.append(Hop("node", await _machine_name(self._reader, machine), _kept(packet, receiver), machine))
+            hops[-1] = replace(hops[-1], next=await self._arrive(self._fabric, receiver, packet))
+        return _chained(hops)
+
+    def _past_groups(self, packet: Packet, place: Place, receiver: Nic) -> list[Hop]:
+        """What the groups of both ends say, up to who refuses it. Between pods of one machine nothing is judged."""
+        if place.sender is receiver:
+            return []
+        hops = _judged(self._fabric, place.sender, "outbound", packet)
+        return hops if hops and hops[-1].refused else hops + _judged(self._fabric, receiver, "inbound", packet)
 
 
 def _kept(packet: Packet, nic: Nic) -> str:
@@ -193,7 +254,10 @@ def _kept(packet: Packet, nic: Nic) -> str:
     return f"{packet.protocol}{port} from {packet.source}{kept}"
 
 
-def _judged(fabric: Fabric, nic: Nic, direction: Direction, packet: Packet) -> list[Hop]:
+def _judged(fabric: Fabric, nic: Nic | None, direction: Direction, packet: Packet) -> list[Hop]:
+    """What its groups say, up to the one that refuses it; nothing of what no machine sent."""
+    if nic is None:
+        return []
     found = []
     for verdict in judge(fabric.firewalls, nic, direction, packet):
         word = "allows" if verdict.allow else "refuses"
