@@ -72,7 +72,9 @@ def make_host(substrate: str, state: State, engine: Mapping[str, Path]) -> Host:
     from sorairo.drivers.linux.traffic import linux_traffic
 
     fabric = state.fabric
-    machines = LinuxMachines(state.root, engine, image_archives(), namespaces=fabric.run_dir / "netns")
+    machines = LinuxMachines(
+        state.root, engine, image_archives(), namespaces=fabric.run_dir / "netns", authority=state.ca
+    )
     fabric_links = LinuxLinks(fabric.run_dir, fabric.public_range, fabric.tag)
     names = LinuxNames(fabric_links, machines)
     screens = LinuxScreens(fabric_links)

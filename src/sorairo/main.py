@@ -67,6 +67,7 @@ from sorairo.providers.microsoft_authorization.locks import Locks
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice import entra
 from sorairo.providers.microsoft_containerservice.admission import Capacity
+from sorairo.providers.microsoft_containerservice.cloud import GRAPH, LOGIN, RESOURCE_MANAGER
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.reviews import PATHS as REVIEWS
 from sorairo.reviews import Reviews, behind_doors
@@ -183,7 +184,10 @@ async def serve(state: State, config: Config) -> None:
     store.listen(locks.changed)
     workload = WorkloadIssuers(store, state.ca)
     issuer = identity_http.create_app(tokens, workload, workload.trusts)
-    reviews = Reviews(store.get, lambda object_id: principal_of(directory, object_id), authorization)
+    for_clusters = Verifier(tokens, frozenset({entra.SERVER_APP}))
+    reviews = Reviews(
+        store.get, lambda object_id: principal_of(directory, object_id), authorization, for_clusters.authenticate
+    )
     doors = make_doors(state, config, host, behind_doors(issuer, reviews))
     authority = entra.Authority(directory.tenant_id, config.endpoint, state.ca.read_text())
     addresses = state.fabric.public_addresses
@@ -207,21 +211,24 @@ async def serve(state: State, config: Config) -> None:
             raise not_implemented("tracing packets among simulated nodes, which carry none,")
         return await packets.trace(AsyncReader(store), client, address, port, protocol)
 
-    def surface(base_url: str) -> Arm:
+    def surface(base_url: str, login: str = "", graph_url: str = "") -> Arm:
         """What clients speak to, as it calls itself in what it answers."""
         return create_app(
             control,
             verifier.authenticate,
             authorization.authorize,
-            Settings(tenant=directory.tenant, base_url=base_url),
-            challenge=verifier.challenge,
+            Settings(tenant=directory.tenant, base_url=base_url, login_url=login, graph_url=graph_url),
+            challenge=lambda error: verifier.challenge(error, login),
             status=status_now,
             logs=logs_of,
             packet=packet_path,
             mounts=[
                 (identity_http.PATHS, issuer),
                 (REVIEWS, reviews),
-                (graph_http.PATHS, graph_http.create_app(directory, store, graph.authenticate, administers, base_url)),
+                (
+                    graph_http.PATHS,
+                    graph_http.create_app(directory, store, graph.authenticate, administers, graph_url or base_url),
+                ),
             ],
         )
 
@@ -253,7 +260,7 @@ async def serve(state: State, config: Config) -> None:
         asyncio.create_task(server.then(clouds.run())),
     ]
     if config.substrate == "linux":
-        within = surface(microsoft_containerservice.RESOURCE_MANAGER)
+        within = surface(RESOURCE_MANAGER, LOGIN, GRAPH)
         served = (
             Door(METADATA, 80, lambda network: instance_metadata.create_app(store, tokens, network)),
             Door(PLATFORM, 443, lambda network: within, state.server_certificate, state.server_key),

@@ -1,8 +1,11 @@
-"""What API servers ask the daemon: the token service's keys, and whether Azure's roles allow a request.
+"""What API servers ask the daemon: the token service's keys, whether Azure's roles allow a request, and who somebody is
+whose groups are more than a token names.
 
-A SubjectAccessReview comes in, is turned into a data action at a scope, and is decided as everything else is. The
-answer is for the API server of the cluster in the path alone: it proves itself with a token made of the cluster's key.
+A SubjectAccessReview comes in, is turned into a data action at a scope, and is decided as everything else is; a
+TokenReview's token is verified as ARM verifies its own. Answers are for the API server of the cluster in the path:
+it proves itself with a token made of the cluster's key.
 https://kubernetes.io/docs/reference/access-authn-authz/webhook/
+https://kubernetes.io/docs/reference/access-authn-authz/authentication/#webhook-token-authentication
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Resource
 from sorairo.identity.authorization import Authorization
 from sorairo.identity.principal import Principal
 from sorairo.providers.microsoft_containerservice import azure_rbac, entra
 
-PATHS = re.compile(rf"{entra.REVIEWS}/.+", re.IGNORECASE)
+PATHS = re.compile(rf"({entra.REVIEWS}|{entra.TOKEN_REVIEWS})(/.+)", re.IGNORECASE)
 _KEYS = re.compile(r"/[^/]+/(\.well-known/openid-configuration|discovery/keys)", re.IGNORECASE)
 
 
@@ -34,17 +38,21 @@ class Reviews:
         cluster: Callable[[str], Resource | None],
         principal: Callable[[str], Principal],
         authorization: Authorization,
+        authenticate: Callable[[str | None], Principal],
     ) -> None:
-        """`principal`: who an object id stands for now, in what groups: a token names no more than 200 of them."""
+        """`principal`: who an object id stands for now, in what groups: a token names no more than 200 of them;
+        `authenticate`: as ARM's, for tokens that are meant for API servers."""
         self._cluster = cluster
         self._principal = principal
         self._authorization = authorization
+        self._authenticate = authenticate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (await self._answer(Request(scope, receive)))(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        cluster = self._cluster(request.scope["path"][len(entra.REVIEWS) :])
+        path = PATHS.fullmatch(request.scope["path"])
+        cluster = self._cluster(path[2]) if path else None
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         known = cluster is not None and "pki" in cluster.private and scheme.lower() == "bearer"
         if (
@@ -57,10 +65,23 @@ class Reviews:
             return Response(status_code=405)
         try:
             review = msgspec.json.decode(await request.body(), type=dict[str, Any])
-            status = self.decide(cluster, dict(review["spec"]))
+            spec = dict(review["spec"])
+            of_token = path is not None and path[1].lower() == entra.TOKEN_REVIEWS
+            status = self.tell(cluster, str(spec["token"])) if of_token else self.decide(cluster, spec)
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError, AttributeError):
-            return Response("not a SubjectAccessReview", status_code=400)
-        return JSONResponse({"apiVersion": "authorization.k8s.io/v1", "kind": review.get("kind"), "status": status})
+            return Response("not a review", status_code=400)
+        kind = ("authentication", "TokenReview") if of_token else ("authorization", "SubjectAccessReview")
+        return JSONResponse({"apiVersion": f"{kind[0]}.k8s.io/v1", "kind": kind[1], "status": status})
+
+    def tell(self, cluster: Resource, token: str) -> dict[str, Any]:
+        """A token review's `status`: who has a token that does not name all groups, and is in which of them now."""
+        try:
+            who = entra.user(self._authenticate(f"Bearer {token}"))
+        except ArmError as e:
+            return {"authenticated": False, "error": e.message}
+        if who is None or entra.profile(cluster) is None or cluster.deleting:
+            return {"authenticated": False}
+        return {"authenticated": True, "user": who}
 
     def decide(self, cluster: Resource, spec: azure_rbac.Spec) -> dict[str, Any]:
         """A review's `status`: no opinion of who is not in the directory, and where Azure's roles do not count."""

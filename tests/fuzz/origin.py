@@ -152,8 +152,9 @@ class Origin:
 
 
 @asynccontextmanager
-async def origin(folder: Path) -> AsyncIterator[Origin]:
-    host = Host("hollow")
+async def origin(folder: Path, host: Host | None = None) -> AsyncIterator[Origin]:
+    """`host`: that of an earlier one on the same folder, which goes on with what it left."""
+    host = host or Host("hollow")
     store = Store.open(f"sqlite:///{folder}/state.db")
     directory = Directory(store)
     admin = await bootstrap(store, directory, folder / "credentials.json")

@@ -119,6 +119,10 @@ async def test_sign_in_with_a_certificate(
         assert answer.status_code == 200, answer.text
         principal = installation.verifier.authenticate(f"Bearer {answer.json()['access_token']}")
         assert (principal.client_id, principal.claims["appidacr"]) == (app_id, "2")
+    # As somebody calls the token service who is in a virtual network.
+    named = f"https://login.sorairo.internal/{installation.admin.tenantId}/oauth2/v2.0/token"
+    proof = assertion(installation, app_id, signers[0], {}, aud=named)
+    assert (await asked(client, installation, app_id, proof)).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,37 @@ async def test_discovery(installation: Installation, client: httpx.AsyncClient, 
     assert older["token_endpoint"] == f"{BASE}/{name}/oauth2/token"
 
 
+@pytest.mark.parametrize(
+    "host", ["login.sorairo.internal", "168.63.129.16", "localhost:9443", "Login.Sorairo.Internal:8443"]
+)
+async def test_discovery_names_the_host_that_one_came_by(
+    installation: Installation, client: httpx.AsyncClient, host: str
+) -> None:
+    """Inside a virtual network 127.0.0.1 is another. Who issues tokens is one and the same, wherever they are got."""
+    tenant, headers = installation.admin.tenantId, {"host": host}
+    found = (await client.get(f"/{tenant}/v2.0/.well-known/openid-configuration", headers=headers)).json()
+    base = f"https://{host.lower()}"
+    assert found["token_endpoint"] == f"{base}/{tenant}/oauth2/v2.0/token"
+    assert found["authorization_endpoint"] == f"{base}/{tenant}/oauth2/v2.0/authorize"
+    assert found["issuer"] == f"{BASE}/{tenant}/v2.0"
+    older = (await client.get(f"/{tenant}/.well-known/openid-configuration", headers=headers)).json()
+    assert (older["jwks_uri"], older["issuer"]) == (f"{base}/{tenant}/discovery/keys", f"{BASE}/{tenant}/")
+    instance = (await client.get("/common/discovery/instance", headers=headers)).json()
+    assert instance["tenant_discovery_endpoint"].startswith(f"{base}/{tenant}/")
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["elsewhere.example", "login.sorairo.internal.elsewhere.example", "a@login.sorairo.internal", "localhost:x", ""],
+)
+async def test_a_host_that_is_none_of_ours_is_not_named(
+    installation: Installation, client: httpx.AsyncClient, host: str
+) -> None:
+    path = f"/{installation.admin.tenantId}/v2.0/.well-known/openid-configuration"
+    found = (await client.get(path, headers={"host": host})).json()
+    assert found["token_endpoint"].startswith(f"{BASE}/")
+
+
 async def test_instance_discovery_and_the_paths_that_are_ours(client: httpx.AsyncClient) -> None:
     found = (await client.get("/common/discovery/instance")).json()
     assert found["metadata"][0]["preferred_network"] == "127.0.0.1:9443"

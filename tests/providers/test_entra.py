@@ -94,8 +94,13 @@ def test_without_it_the_api_server_is_as_it_was() -> None:
 
 def test_with_kubernetes_roles_alone_nobody_else_is_asked() -> None:
     integrated = cluster({"managed": True})
-    assert entra.flags(integrated) == ["--authentication-config=entra/authentication", "--authorization-mode=Node,RBAC"]
-    assert list(entra.files(integrated, AUTHORITY, Path("/root"))) == ["entra/authentication"]
+    assert entra.flags(integrated) == [
+        "--authentication-config=entra/authentication",
+        "--authentication-token-webhook-config-file=entra/tokens",
+        "--authentication-token-webhook-version=v1",
+        "--authorization-mode=Node,RBAC",
+    ]
+    assert list(entra.files(integrated, AUTHORITY, Path("/root"))) == ["entra/authentication", "entra/tokens"]
 
 
 def test_the_webhook_is_asked_last_with_a_secret_of_the_clusters_own() -> None:
@@ -172,9 +177,13 @@ class Roles:
         return data and who.object_id == "ann" and (action, scope) in self.allowed
 
 
+def nobody(authorization: str | None) -> Principal:
+    raise ArmError("InvalidAuthenticationToken", "The access token is invalid.", status=401)
+
+
 def decided(spec: Document, on: Resource, *, oid: str = "ann") -> Document:
     roles = Roles((f"{AKS}/pods/read", f"{ID}/namespaces/n"))
-    reviews = Reviews(lambda id: on, lambda oid: Principal(oid, TENANT), roles)  # type: ignore[arg-type]
+    reviews = Reviews(lambda id: on, lambda oid: Principal(oid, TENANT), roles, nobody)  # type: ignore[arg-type]
     return reviews.decide(on, {**spec, "extra": {entra.OID: [oid]} if oid else {}})
 
 
@@ -199,7 +208,12 @@ async def test_behind_a_door_there_are_keys_and_reviews_and_nothing_else() -> No
         await Response("keys")(scope, receive, send)
 
     on = cluster({"managed": True, "enableAzureRBAC": True})
-    reviews = Reviews(lambda id: on if id == on.key else None, lambda oid: Principal(oid, TENANT), Roles())  # type: ignore[arg-type]
+    reviews = Reviews(
+        lambda id: on if id == on.key else None,
+        lambda oid: Principal(oid, TENANT),
+        Roles(),  # type: ignore[arg-type]
+        nobody,
+    )
     app = behind_doors(token_service, reviews)
     asked_for = {"spec": {**asked("get", "pods"), "extra": {entra.OID: ["ann"]}}}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=AUTHORITY.base) as door:
@@ -213,3 +227,32 @@ async def test_behind_a_door_there_are_keys_and_reviews_and_nothing_else() -> No
         assert (await door.post(url, json=asked_for, headers={"Authorization": "Bearer x"})).status_code == 401
         assert (await door.post(url, content=b"[]", headers=proof)).status_code == 400
         assert (await door.post(url, json=asked_for, headers=proof)).json()["status"]["denied"]
+        url = f"{entra.TOKEN_REVIEWS}{on.key}"
+        assert (await door.post(url, json={"spec": {"token": "t"}})).status_code == 401
+        review = (await door.post(url, json={"spec": {"token": "t"}}, headers=proof)).json()
+        assert (review["apiVersion"], review["kind"]) == ("authentication.k8s.io/v1", "TokenReview")
+        assert review["status"] == {"authenticated": False, "error": "The access token is invalid."}
+
+
+ELSEWHERE = {"_claim_names": {"groups": "src1"}, "upn": "ann@x"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "on", "name"),
+    [
+        (ELSEWHERE, INTEGRATED, "ann@x"),
+        ({**ELSEWHERE, "upn": None}, INTEGRATED, "ann"),
+        ({"upn": "ann@x"}, INTEGRATED, ""),  # Whom the API server knows without asking, it refused for a reason.
+        ({**ELSEWHERE, "upn": "system:admin"}, INTEGRATED, ""),
+        (ELSEWHERE, cluster(), ""),
+    ],
+)
+def test_who_is_in_more_groups_than_a_token_names_is_told(claims: Document, on: Resource, name: str) -> None:
+    def authenticate(authorization: str | None) -> Principal:
+        assert authorization == "Bearer t"
+        return Principal("ann", TENANT, groups=("g1", "g2"), claims=claims)
+
+    reviews = Reviews(lambda id: on, lambda oid: Principal(oid, TENANT), Roles(), authenticate)  # type: ignore[arg-type]
+    told = reviews.tell(on, "t")
+    wanted = {"username": name, "groups": ["g1", "g2"], "extra": {entra.OID: ["ann"]}}
+    assert told == ({"authenticated": True, "user": wanted} if name else {"authenticated": False})

@@ -73,8 +73,8 @@ async def admitted(control: Control, write: Write) -> Admitted:
     if write.patch and existing is None:
         control.check_group(id)
         raise not_found(id.text)
-    conditions.check_etag(existing, write.if_match, write.if_none_match if not type.inline else None)
     control.check_place(target, target_type)
+    conditions.check_etag(existing, write.if_match, write.if_none_match if not type.inline else None)
     if existing and existing.deleting:
         raise ArmError("Conflict", f"'{target.text}' is being deleted; wait for that to end and try again.", status=409)
     body = documents.incoming(body, existing, patch=write.patch and not type.inline)

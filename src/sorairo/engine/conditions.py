@@ -14,6 +14,13 @@ def place(body: Document, existing: Resource | None) -> None:
     elif not isinstance(location, str) or not location:
         raise ArmError("LocationRequired", "The location property is required for this definition.", target="location")
     elif existing and existing.body.get("location") and _plain(location) != _plain(existing.body["location"]):
+        if existing.rid.type == "Microsoft.Resources/resourceGroups":
+            raise ArmError(
+                "InvalidResourceGroupLocation",
+                f"Invalid resource group location '{location}'. The Resource group already exists in location "
+                f"'{existing.body['location']}'.",
+                status=409,
+            )
         raise ArmError(
             "InvalidResourceLocation",
             f"The resource '{existing.rid.name}' already exists in location '{existing.body['location']}' in resource "

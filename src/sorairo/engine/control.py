@@ -168,6 +168,8 @@ class Control:
         self.loop.changed(id.key)
 
     async def _put(self, type: ResourceType[Any], asked: Write) -> Accepted:
+        if asked.managed_by is None:  # Before its type is asked anything, as on Azure.
+            self.guard("write", asked.id)
         found = await admitted(self, asked)
         target, existing, admission = found.target, found.existing, found.admission
         if found.unchanged and existing:

@@ -87,10 +87,10 @@ class Clients:
 
     def _audiences(self) -> frozenset[str]:
         """How clients name us in an assertion: the token endpoint's URL or the issuer's, by any name of the tenant."""
-        base, tenant = self._tokens.authority.base, self._directory.tenant
+        authority, tenant = self._tokens.authority, self._directory.tenant
         names = (tenant["tenantId"], tenant["domain"], "common", "organizations")
-        paths = ("oauth2/v2.0/token", "oauth2/token", "v2.0")
-        return frozenset(f"{base}/{n}/{p}" for n in names for p in paths) | {f"{base}/{n}" for n in names}
+        paths = ("oauth2/v2.0/token", "oauth2/token", "v2.0", "")
+        return frozenset().union(*(authority.endpoints(f"{n}/{p}") for n in names for p in paths))
 
 
 def _basic(header: str) -> tuple[str, str]:

@@ -77,10 +77,14 @@ class _Service:
         self._people = people
         self._directory = tokens.directory
 
+    def _base(self, request: Request) -> str:
+        """Us, as who asks came to us: endpoints inside a virtual network are others than outside."""
+        return self._tokens.authority.seen_as(request.headers.get("host", ""))
+
     # --- discovery -------------------------------------------------------------------------------------
 
     async def discovery_v2(self, request: Request) -> Response:
-        tenant, base = self._tenant(request, "invalid_tenant"), self._tokens.authority.base
+        tenant, base = self._tenant(request, "invalid_tenant"), self._base(request)
         shown = tenant or "{tenantid}"  # as Entra's own `common` document has it
         path = tenant or request.path_params["tenant"]
         return JSONResponse(
@@ -96,7 +100,7 @@ class _Service:
         )
 
     async def discovery_v1(self, request: Request) -> Response:
-        tenant, base = self._tenant(request, "invalid_tenant"), self._tokens.authority.base
+        tenant, base = self._tenant(request, "invalid_tenant"), self._base(request)
         path = tenant or request.path_params["tenant"]
         return JSONResponse(
             {
@@ -111,7 +115,7 @@ class _Service:
         )
 
     async def instance(self, request: Request) -> Response:
-        base = self._tokens.authority.base
+        base = self._base(request)
         host = urlsplit(base).netloc
         tenant = self._directory.tenant["tenantId"]
         return JSONResponse(
@@ -161,7 +165,7 @@ class _Service:
 
     async def device_code(self, request: Request) -> Response:
         form = await read_form(request)
-        client_id, base = _needed(form, "client_id").lower(), self._tokens.authority.base
+        client_id, base = _needed(form, "client_id").lower(), self._base(request)
         self._clients.name(client_id)
         self._tenant(request)
         scope = form.get("scope") or f"{form.get('resource', '')}/.default"
@@ -186,7 +190,7 @@ class _Service:
         """What clients ask before they send a user's password: whose domain it is."""
         user = request.path_params["user"]
         ours = user.rpartition("@")[2].lower() == self._directory.tenant["domain"]
-        host = urlsplit(self._tokens.authority.base).netloc
+        host = urlsplit(self._base(request)).netloc
         return JSONResponse(
             {
                 "ver": "1.0",

@@ -6,6 +6,7 @@ https://learn.microsoft.com/entra/identity-platform/access-token-claims-referenc
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ SKEW = 300
 # default whatever the endpoint; the tokens are still signed by us and worth nothing elsewhere.
 _MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net")
 _GRAPH = ("https://graph.microsoft.com", "https://graph.sorairo.internal", "00000003-0000-0000-c000-000000000000")
+_OWN_NAMES = ("127.0.0.1", "localhost", "168.63.129.16",
+              *(f"{name}.sorairo.internal" for name in ("login", "management", "graph")))  # fmt: skip
+"""Of our origin, on this machine and inside virtual networks."""
+_OWN_HOST = re.compile(f"({'|'.join(map(re.escape, _OWN_NAMES))})(:[0-9]{{1,5}})?", re.IGNORECASE)
 _OTHERS = (
     *_GRAPH,
     "https://containerregistry.azure.net",
@@ -50,6 +55,17 @@ class Authority:
 
     def issuer_v2(self, tenant: str) -> str:
         return f"{self.base}/{tenant}/v2.0"
+
+    def seen_as(self, host: str) -> str:
+        """`https://HOST[:PORT]` as somebody sees us who came by a `Host` header: inside a virtual network by another
+        name than outside. `base`, for a name that is none of ours. Issuers are the same for all."""
+        return f"https://{host.lower()}" if _OWN_HOST.fullmatch(host) else self.base
+
+    def endpoints(self, path: str) -> frozenset[str]:
+        """How clients may call what is at a path of ours, by whichever name."""
+        port = urlsplit(self.base).port
+        found = {f"https://{name}{at}" for name in _OWN_NAMES for at in {"", f":{port}" if port else ""}}
+        return frozenset(f"{each}/{path}".rstrip("/") for each in {self.base, *found})
 
     @property
     def management(self) -> frozenset[str]:

@@ -75,9 +75,9 @@ class Verifier:
             self._seen.popitem(last=False)
         return principal
 
-    def challenge(self, error: ArmError) -> str:
-        """The `WWW-Authenticate` header that goes with a 401."""
-        uri = f"{self._authority.base}/{self._directory.tenant['tenantId']}"
+    def challenge(self, error: ArmError, login: str = "") -> str:
+        """The `WWW-Authenticate` header that goes with a 401. `login`: where the token service is for who asks."""
+        uri = f"{login or self._authority.base}/{self._directory.tenant['tenantId']}"
         described = error.message.replace('"', "'")
         return f'Bearer authorization_uri="{uri}", error="invalid_token", error_description="{described}"'
 

@@ -22,7 +22,8 @@ NAMESPACES = Path("/run/sorairo/netns")
 
 
 class LinuxMachines(SupervisedMachines):
-    """`protocols.Machines` with either isolation. `images`: the archive that each name in `Machine.images` means."""
+    """`protocols.Machines` with either isolation. `images`: the archive that each name in `Machine.images` means;
+    `authority`: a certificate that nodes trust besides those that the host trusts."""
 
     def __init__(
         self,
@@ -31,8 +32,10 @@ class LinuxMachines(SupervisedMachines):
         images: Mapping[str, Path] | None = None,
         *,
         namespaces: Path = NAMESPACES,
+        authority: Path | None = None,
     ) -> None:
         super().__init__(state, engine)
+        self._authority = authority
         self._namespaces = namespaces
         programs = self.engine.get("bin", Path("/usr/bin"))
         self._images = ImageStores(self.state / "images", dict(images or {}), programs)
@@ -51,12 +54,15 @@ class LinuxMachines(SupervisedMachines):
             self._cgroup(home).make(delegate=False)
             return
         self._cgroup(home).make(delegate=True, cpus=spec.cpus, memory_bytes=spec.memory_bytes)
-        NodeRoot(home, spec, self.engine).prepare()
+        self._node(home, spec).prepare()
         self._images.lay(spec.images, home.root / "var/lib/containerd")
+
+    def _node(self, home: Home, spec: Machine) -> NodeRoot:
+        return NodeRoot(home, spec, self.engine, self._authority)
 
     def _launch_script(self, home: Home, spec: Machine) -> str:
         if spec.isolation == "node":
-            return NodeRoot(home, spec, self.engine).launch_script(self._cgroup(home).entrance(), self._nsenter(spec))
+            return self._node(home, spec).launch_script(self._cgroup(home).entrance(), self._nsenter(spec))
         supervisor = shlex.join((*self._nsenter(spec), *runsvdir_argv(str(home.services))))
         return (
             f"umask 022\nexec 3<&0 </dev/null\n"

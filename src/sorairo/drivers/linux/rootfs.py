@@ -60,6 +60,8 @@ _ETC_FOLDERS = (
     "crypto-policies",
 )
 """Folders of it that are laid in read-only: how programs are found, and whom to trust. Nowhere near a private key."""
+_BUNDLES = ("etc/ssl/certs/ca-certificates.crt", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem")
+"""Files of those with all whom to trust: what OpenSSL, GnuTLS and Go read."""
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "fuse", "kmsg", "loop-control", "net/tun")
 _DEVICE_LINKS = {
     "fd": "/proc/self/fd",
@@ -83,11 +85,13 @@ _GROUP = "root:x:0:\ntty:x:5:\ndisk:x:6:\nnogroup:x:65534:\n"
 
 @dataclass(frozen=True, slots=True)
 class NodeRoot:
-    """The root of one node. `engine`: folder names below /opt/sorairo, and where they are on the host."""
+    """The root of one node. `engine`: folder names below /opt/sorairo, and where they are on the host; `authority`: a
+    certificate (PEM) to be trusted in it besides those that the host trusts."""
 
     home: Home
     spec: Machine
     engine: Mapping[str, Path]
+    authority: Path | None = None
 
     @property
     def fakes(self) -> Path:
@@ -150,6 +154,22 @@ class NodeRoot:
                 shutil.copy2(host, etc / name, follow_symlinks=False)
         for name in _etc_folders():
             (etc / name).mkdir(parents=True, exist_ok=True)
+        self._prepare_trust(etc.parent)
+
+    def _prepare_trust(self, root: Path) -> None:
+        """The host's bundle and the authority beside it, to be laid over the bundle; where the host has none, ours."""
+        own = self.authority.read_bytes() if self.authority and self.authority.exists() else b""
+        for number, name in enumerate(_BUNDLES):
+            host = Path("/", name)
+            if own and host.is_file():
+                (self.home.folder / f"trusted-{number}").write_bytes(host.read_bytes().rstrip(b"\n") + b"\n" + own)
+        if (
+            own
+            and not any(Path("/", name).is_file() for name in _BUNDLES)
+            and not Path("/", _BUNDLES[0]).parent.is_dir()
+        ):
+            (root / _BUNDLES[0]).parent.mkdir(parents=True, exist_ok=True)
+            (root / _BUNDLES[0]).write_bytes(own)
 
     # --- mounts ----------------------------------------------------------------------------------------
 
@@ -166,6 +186,8 @@ class NodeRoot:
             (str(path), f"{root}{ENGINE}/{name}", "none", "bind,ro") for name, path in sorted(self.engine.items())
         ]
         lines += [(f"/etc/{name}", f"{root}/etc/{name}", "none", "bind,ro") for name in _etc_folders()]
+        trusted = {name: self.home.folder / f"trusted-{number}" for number, name in enumerate(_BUNDLES)}
+        lines += [(str(file), f"{root}/{name}", "none", "bind,ro") for name, file in trusted.items() if file.exists()]
         lines += [
             ("tmpfs", f"{root}/run", "tmpfs", "mode=755"),
             (str(self.home.services), f"{root}{SERVICES}", "none", "bind,X-mount.mkdir"),

@@ -6,7 +6,6 @@ from sorairo.engine.types import Provider
 from sorairo.providers.microsoft_containerservice import machines, upgrades
 from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
 from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
-from sorairo.providers.microsoft_containerservice.cloud import RESOURCE_MANAGER
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
 from sorairo.providers.microsoft_containerservice.credentials import Credentials
 from sorairo.providers.microsoft_containerservice.pki import prepare
@@ -35,4 +34,4 @@ def provider(
     )
 
 
-__all__ = ["NODE_IMAGES", "RESOURCE_MANAGER", "prepare", "provider"]
+__all__ = ["NODE_IMAGES", "prepare", "provider"]

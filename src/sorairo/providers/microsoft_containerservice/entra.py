@@ -2,9 +2,10 @@
 
 AKS asks a webhook (guard) about every token. Here the API server verifies them itself, by Kubernetes' structured
 authentication: our tokens are signed JWTs, the keys are fetched once and kept, so a token that has been given out goes
-on opening its cluster while sorairo is down, and no request waits for a daemon. What it costs: groups beyond what a
-token carries cannot be asked for. Authorization by Azure's roles is a webhook, as on AKS, asked after Kubernetes' own
-RBAC and about the directory's users alone; without an answer nobody is let in by it.
+on opening its cluster while sorairo is down, and no request waits for a daemon. Tokens of those who are in more groups
+than a token names are left to a webhook, as all are on AKS: it asks the directory. Authorization by Azure's roles is a
+webhook, too, asked after Kubernetes' own RBAC and about the directory's users alone; without an answer nobody is let in
+by it.
 
 https://learn.microsoft.com/azure/aks/enable-authentication-microsoft-entra-id
 https://kubernetes.io/docs/reference/access-authn-authz/authentication/#using-authentication-configuration
@@ -25,6 +26,7 @@ from urllib.parse import quote
 from sorairo.drivers.protocols import File
 from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Admission, Document, Resource
+from sorairo.identity.principal import Principal
 from sorairo.providers.microsoft_containerservice.kubeconfig import document
 
 SERVER_APP = "6dae42f8-4368-4678-94ff-3960e28e3630"
@@ -33,14 +35,20 @@ CLIENT_APP = "80faf920-1908-4b52-b5ef-a8e7bedfc67a"
 """The application that people sign in with, through kubelogin."""
 OID = "azure.com/oid"
 """Where the object id stands in a user's `extra`. (AKS has `oid`: Kubernetes keeps such names from its issuers.)"""
+ELSEWHERE = "_claim_names"
+"""The claim of a token that does not name all groups."""
 REVIEWS = "/aks/subjectaccessreviews"
 """Where API servers ask the daemon about Azure's roles: `REVIEWS + <cluster's resource id>`."""
+TOKEN_REVIEWS = "/aks/tokenreviews"
+"""Where they ask who somebody is whose groups a token does not name: `TOKEN_REVIEWS + <cluster's resource id>`."""
 ALLOWED_LASTS, DENIED_LASTS = "5m0s", "30s"
 """How long an API server keeps an answer: AKS tells its users that a role may take five minutes to count."""
 ADMINS = "aks-cluster-admin-binding-aad"
 FOLDER = "entra"
 """Of the control plane's machine."""
-AUTHENTICATION, AUTHORIZATION, WEBHOOK = (f"{FOLDER}/{n}" for n in ("authentication", "authorization", "webhook"))
+AUTHENTICATION, TOKENS, AUTHORIZATION, WEBHOOK = (
+    f"{FOLDER}/{n}" for n in ("authentication", "tokens", "authorization", "webhook")
+)
 _API_SERVER = ("kube-apiserver",)
 _LEGACY = ("clientAppID", "serverAppID", "serverAppSecret")
 
@@ -147,6 +155,7 @@ def flags(cluster: Resource) -> list[str]:
     if profile(cluster) is None:
         return ["--authorization-mode=Node,RBAC"]
     found = [f"--authentication-config={AUTHENTICATION}"]
+    found += [f"--authentication-token-webhook-config-file={TOKENS}", "--authentication-token-webhook-version=v1"]
     by_flag, by_file = "--authorization-mode=Node,RBAC", f"--authorization-config={AUTHORIZATION}"
     return [*found, by_file if by_azure_roles(cluster) else by_flag]
 
@@ -155,10 +164,10 @@ def files(cluster: Resource, authority: Authority, root: Path) -> dict[str, File
     """What those flags name. `root`: of the machine; Kubernetes wants one of the paths absolute."""
     if profile(cluster) is None:
         return {}
-    found = {AUTHENTICATION: _authentication(authority)}
+    found = {AUTHENTICATION: _authentication(authority), TOKENS: _webhook(cluster, authority, TOKEN_REVIEWS)}
     if by_azure_roles(cluster):
         found[AUTHORIZATION] = _authorization(root / WEBHOOK)
-        found[WEBHOOK] = _webhook(cluster, authority)
+        found[WEBHOOK] = _webhook(cluster, authority, REVIEWS)
     return {name: File(json.dumps(d, indent=1).encode(), 0o600, _API_SERVER) for name, d in found.items()}
 
 
@@ -176,6 +185,7 @@ def _authentication(authority: Authority) -> dict[str, Any]:
                 "claimValidationRules": [
                     {"expression": f"claims.tid == '{authority.tenant}'", "message": "of another tenant"},
                     {"expression": "claims.oid != ''", "message": "nobody's"},
+                    {"expression": f"!has(claims.{ELSEWHERE})", "message": "in more groups than it names"},
                 ],
                 "claimMappings": {
                     # People by their names, applications by their object ids.
@@ -221,17 +231,26 @@ def _authorization(webhook: Path) -> dict[str, Any]:
     }
 
 
-def _webhook(cluster: Resource, authority: Authority) -> dict[str, Any]:
+def _webhook(cluster: Resource, authority: Authority, path: str) -> dict[str, Any]:
     proof = {"token": review_token(cluster)}
-    server = f"{authority.base}{REVIEWS}{quote(cluster.key)}"
+    server = f"{authority.base}{path}{quote(cluster.key)}"
     found: dict[str, Any] = document(server, authority.ca, "kube-apiserver", proof)
     return found
 
 
 def review_token(cluster: Resource) -> str:
-    """What an API server proves itself with where it asks about roles: nobody else has the key it is made of."""
+    """What an API server proves itself with where it asks: nobody else has the key it is made of."""
     key = str(cluster.private["pki"]["ca.key"])
     return hmac.new(key.encode(), b"subject access reviews", hashlib.sha256).hexdigest()
+
+
+def user(principal: Principal) -> Document | None:
+    """Whom a verified token stands for, as the API server would have made of it by itself. None: of nobody that it lets
+    in; or of somebody it knows without asking."""
+    name = str(principal.claims.get("upn") or principal.object_id)
+    if ELSEWHERE not in principal.claims or name.startswith("system:"):
+        return None
+    return {"username": name, "groups": list(principal.groups), "extra": {OID: [principal.object_id]}}
 
 
 def admins(cluster: Resource) -> Document | None:

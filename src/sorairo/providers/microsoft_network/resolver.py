@@ -21,6 +21,8 @@ LINK = f"{PRIVATE}/virtualNetworkLinks"
 SERVER = "168.63.129.16"
 _SOA = "{name}. 3600 IN SOA azureprivatedns.net. azureprivatedns-host.microsoft.com. {{serial}} 3600 300 2419200 10\n"
 _TTL = 10
+CLOUD = tuple(f"{name}.{DOMAIN}" for name in ("graph", "login", "management"))
+"""Where the cloud is for machines and pods: at the address that they ask for names, too."""
 
 
 def suffix(network: str) -> str:
@@ -89,7 +91,7 @@ async def view(reader: Reader, network: Resource, nics: Iterable[Resource]) -> V
     if not machines:
         return None
     own, registering = suffix(network.id), ""
-    zones: dict[str, Zone] = {}
+    zones = {name: Zone(name, _file(name, [f"{name}. 3600 IN A {SERVER}\n"])) for name in CLOUD}
     for link in sorted(await links_of(reader, network.id), key=lambda each: each.key):
         zone = await reader.get(link.rid.parent)
         if zone is None or zone.deleting:
