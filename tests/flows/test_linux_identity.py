@@ -6,21 +6,35 @@ the node (`az vmss run-command invoke`), and the principal's secret expires; the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from azure_cli import Az
+from flows.on_nodes import (
+    GIVEN,
+    SIGN_IN,
+    Application,
+    assign,
+    digest,
+    expose,
+    metadata,
+    processes,
+    reached,
+    reset,
+    script,
+    script_on,
+    secret_on,
+    signed_in,
+    told,
+)
 from flows.test_linux_commands import run
 from flows_shared import eventually
 from installation import Installation
@@ -34,47 +48,7 @@ pytestmark = [
 
 NODES = "MC_rg_c_westeurope"
 ARM = "https://management.azure.com/"
-GIVEN: list[str] = []
-"""Secrets that clusters were reset to."""
 TOKEN = f"identity/oauth2/token?api-version=2018-02-01&resource={ARM}"
-
-
-@dataclass
-class Application:
-    """A service principal, with the directory's own API."""
-
-    on: Installation
-    name: str
-    id: str = ""
-    client_id: str = ""
-
-    def graph(self, method: str, path: str, body: Any = None) -> Any:
-        who = self.on.credentials
-        answer = self.on.http.post(
-            f"/{who['tenantId']}/oauth2/v2.0/token",
-            data={
-                "grant_type": "client_credentials",
-                "client_id": who["clientId"],
-                "client_secret": who["clientSecret"],
-                "scope": "https://graph.microsoft.com/.default",
-            },
-        )
-        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-        done = self.on.http.request(method, f"/v1.0/{path}", json=body, headers=headers)
-        assert done.is_success, done.text
-        return done.json() if done.content else None
-
-    def make(self) -> Application:
-        made = self.graph("POST", "applications", {"displayName": self.name})
-        self.id, self.client_id = made["id"], made["appId"]
-        self.graph("POST", "servicePrincipals", {"appId": self.client_id})
-        return self
-
-    def secret(self, seconds: float = 3600) -> str:
-        """Another one, which ends so many seconds from now."""
-        ends = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
-        body = {"passwordCredential": {"displayName": "test", "endDateTime": ends}}
-        return str(self.graph("POST", f"applications/{self.id}/addPassword", body)["secretText"])
 
 
 @pytest.fixture(scope="module")
@@ -123,43 +97,6 @@ def scale_set(on: Installation, cluster: str) -> str:
     return str(found["id"])
 
 
-def result(on: Installation, answer: Any) -> Any:
-    assert answer.status_code == 202, answer.text
-    deadline = time.monotonic() + 60
-    while (done := on.http.get(answer.headers["location"])).status_code == 202:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return done.json()
-
-
-def script(on: Installation, scale_set: str, *lines: str, **parameters: str) -> tuple[str, str]:
-    """What a script on the node says: standard output and standard error."""
-    body = {
-        "commandId": "RunShellScript",
-        "script": list(lines),
-        "parameters": [{"name": n, "value": v} for n, v in parameters.items()],
-    }
-    (value,) = result(on, on.arm("POST", f"{scale_set}/virtualMachines/0/runCommand", body))["value"]
-    assert (value["code"], value["displayStatus"]) == ("ProvisioningState/succeeded", "Provisioning succeeded")
-    start, middle, between = "Enable succeeded: \n[stdout]\n", "\n[stderr]\n", value["message"]
-    assert between.startswith(start), between
-    said, _, wrong = between[len(start) :].partition(middle)
-    return said, wrong
-
-
-def metadata(on: Installation, scale_set: str, path: str) -> Any:
-    """What the node's own `curl` is told by instance metadata."""
-    said, wrong = script(on, scale_set, f"curl -sS -m 5 -H Metadata:true 'http://169.254.169.254/metadata/{path}'")
-    assert not wrong, wrong
-    return json.loads(said) if said.startswith("{") else said
-
-
-def assign(on: Installation, scale_set: str, kind: str, *ids: str) -> dict[str, Any]:
-    body = {"identity": {"type": kind, "userAssignedIdentities": {i: {} for i in ids}}}
-    assert on.wait(on.arm("PATCH", scale_set, body))["status"] == "Succeeded"
-    return on.arm("GET", scale_set).json()["identity"]  # type: ignore[no-any-return]
-
-
 def test_a_script_runs_as_root_on_the_node(on: Installation, scale_set: str) -> None:
     said, wrong = script(
         on, scale_set, "id -u; hostname; echo $1-$2-$colour", "echo oops >&2; exit 3", one="1", colour="blue"
@@ -205,13 +142,24 @@ def test_a_node_and_its_pods_are_told_what_they_are(on: Installation, scale_set:
     url = "http://169.254.169.254/metadata/instance/compute/name?api-version=2021-10-01&format=text"
     ask = ["wget", "-qO-", "--header=Metadata: true", url]
     container = {"name": "c", "image": "docker.io/library/busybox:1", "imagePullPolicy": "IfNotPresent", "command": ask}
-    for name, spec in (("pod", {}), ("onhost", {"hostNetwork": True})):
+    tenant = on.credentials["tenantId"]
+    # A pod finds the token service by its name; with the node's programs, and whom the node trusts, it asks there, and
+    # is told to go on by that name.
+    discovery = f"https://login.sorairo.internal/{tenant}/v2.0/.well-known/openid-configuration"
+    command = f"nslookup login.sorairo.internal | grep 168.63.129.16 && chroot /host curl -sS -m 10 {discovery}"
+    look = {**container, "command": ["sh", "-c", command], "volumeMounts": [{"name": "host", "mountPath": "/host"}]}
+    looks = {"containers": [look], "volumes": [{"name": "host", "hostPath": {"path": "/"}}]}
+    for name, spec in (("pod", {}), ("onhost", {"hostNetwork": True}), ("looks", looks)):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}}
         pod |= {"spec": {"restartPolicy": "Never", "containers": [container], **spec}}
         on.kubectl(config, "apply", "-f", "-", stdin=json.dumps(pod))
     for name in ("pod", "onhost"):
         on.kubectl(config, "wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
         assert on.kubectl(config, "logs", name) == compute["name"]
+    on.kubectl(config, "wait", "pod/looks", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    found = json.loads(on.kubectl(config, "logs", "looks").partition("\n")[2])
+    assert found["token_endpoint"] == f"https://login.sorairo.internal/{tenant}/oauth2/v2.0/token"
+    assert found["issuer"] == f"{on.base}/{tenant}/v2.0"
 
 
 def test_tokens_are_for_the_nodes_own_identities(on: Installation, scale_set: str) -> None:
@@ -247,8 +195,11 @@ def test_az_login_by_identity_on_the_node(on: Installation, scale_set: str, tmp_
     """The real `az`, in the node's network: metadata gives it a token, and Azure is at Azure's own address there."""
     az = Az(on).signed_out(tmp_path / "azure")
     clouds = tmp_path / "azure" / "clouds.config"
-    manager = "endpoint_resource_manager = "
-    clouds.write_text(clouds.read_text().replace(f"{manager}{on.base}", f"{manager}https://168.63.129.16"))
+    text = clouds.read_text()
+    for endpoint in ("endpoint_resource_manager = ", "endpoint_active_directory = "):
+        assert f"{endpoint}{on.base}" in text
+        text = text.replace(f"{endpoint}{on.base}", f"{endpoint}https://168.63.129.16")
+    clouds.write_text(text)
     namespace = on.state.fabric.run_dir / "netns" / host_name(f"{scale_set}/virtualMachines/0")
 
     def inside(*arguments: str) -> Any:
@@ -261,6 +212,11 @@ def test_az_login_by_identity_on_the_node(on: Installation, scale_set: str, tmp_
     (account,) = inside("login", "--identity", "--resource-id", one)
     assert (account["user"]["name"], account["user"]["type"]) == ("userAssignedIdentity", "servicePrincipal")
     assert inside("group", "show", "--name", "rg")["id"] == f"{on.subscription}/resourceGroups/rg"
+    # With a secret MSAL asks for the authority's discovery document, and goes on as that says.
+    who = on.credentials
+    principal = ("--username", who["clientId"], "--password", who["clientSecret"], "--tenant", who["tenantId"])
+    (account,) = inside("login", "--service-principal", *principal)
+    assert account["user"]["name"] == who["clientId"]
 
 
 def test_metadata_is_there_again_after_a_kill(on: Installation, scale_set: str) -> None:
@@ -272,43 +228,6 @@ def test_metadata_is_there_again_after_a_kill(on: Installation, scale_set: str) 
 
 
 # --- the principal --------------------------------------------------------------------------------------------
-
-
-def reset(on: Installation, cluster: str, client_id: str, secret: str) -> Any:
-    GIVEN.append(secret)
-    return on.arm("POST", f"{cluster}/resetServicePrincipalProfile", {"clientId": client_id, "secret": secret})
-
-
-def secret_on(on: Installation, scale_set: str) -> str:
-    """A digest of the secret in the node's file: what a script says is kept with its operation."""
-    value = """sed -n 's/.*"aadClientSecret": "\\(.*\\)",/\\1/p' /etc/kubernetes/azure.json | tr -d '\\n' | sha256sum"""
-    return script(on, scale_set, value)[0].split()[0]
-
-
-def digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def processes(on: Installation) -> dict[str, int]:
-    machines = on.arm("GET", "/providers/Microsoft.Sorairo/status/default").json()["properties"]["machines"]
-    return {p["name"]: p["pid"] for m in machines for p in m["processes"]}
-
-
-def expose(on: Installation, config: Path, name: str) -> None:
-    spec = {"type": "LoadBalancer", "selector": {"app": "none"}, "ports": [{"port": 80}]}
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
-    on.kubectl(config, "apply", "-f", "-", stdin=json.dumps(service))
-
-
-def reached(on: Installation, config: Path, name: str) -> None:
-    on.kubectl(config, "wait", f"service/{name}", "--for=jsonpath={.status.loadBalancer.ingress}", "--timeout=90s")
-
-
-def told(on: Installation, config: Path, name: str, word: str) -> None:
-    def look() -> bool:
-        return word in on.kubectl(config, "get", "events", f"--field-selector=involvedObject.name={name}")
-
-    eventually(f"an event with {word}", look)
 
 
 @pytest.mark.az
@@ -343,7 +262,7 @@ def test_a_secret_that_expires_stops_the_cloud_and_not_the_pods(
     expose(on, config, "before")
     reached(on, config, "before")
     pids = processes(on)
-    assert {"kubelet", "kube-proxy", "containerd", "kube-apiserver"} <= pids.keys()
+    assert {"kubelet", "kube-proxy", "containerd", "kube-apiserver"} <= {p.rpartition("/")[2] for p in pids}
     short = application.secret(8)
     ends = time.monotonic() + 8
     assert on.wait(reset(on, cluster, application.client_id, short))["status"] == "Succeeded"
@@ -402,6 +321,46 @@ def test_a_principal_that_is_deleted_is_told_and_another_takes_its_place(
     expose(on, config, "anew")
     reached(on, config, "anew")
     assert not shown()
+
+
+@pytest.mark.az
+def test_az_rolls_a_new_secret_to_both_of_two_nodes(on: Installation, cluster: str, scale_set: str) -> None:
+    """Each node's file is root's alone, and with what it says somebody on the node signs in as the cluster does."""
+    pool = {"properties": {"mode": "System", "count": 2}}
+    assert on.wait(on.arm("PUT", f"{cluster}/agentPools/nodepool1", pool))["status"] == "Succeeded"
+    third, az = Application(on, "third").make(), Az(on)
+    GIVEN.append(secret := third.secret())
+    principal = ("--service-principal", third.client_id, "--client-secret", secret)
+    az("aks", "update-credentials", "--resource-group", "rg", "--name", "c", "--reset-service-principal", *principal)
+    url = f"https://login.sorairo.internal/{on.credentials['tenantId']}/oauth2/v2.0/token"
+    wanted = ("600 root", digest(secret), url, third.client_id)
+    instance = ("--name", scale_set.rsplit("/", 1)[1], "--instance-id", "1", "--resource-group", NODES)
+    told = az("vmss", "run-command", "invoke", *instance, "--command-id", "RunShellScript", "--scripts", SIGN_IN)
+    said, _, wrong = told["value"][0]["message"].partition("[stdout]\n")[2].partition("\n[stderr]\n")
+    assert (signed_in(said), wrong) == (wanted, "")
+    assert signed_in(script(on, scale_set, SIGN_IN)[0]) == wanted
+
+
+@pytest.mark.parametrize("point", ["update instance:after", "virtualMachines/machine:before"])
+def test_killed_in_the_middle_both_nodes_come_to_have_it(
+    on: Installation, cluster: str, scale_set: str, point: str
+) -> None:
+    """kill -9, one of two nodes with the old secret: the next sorairo goes on where it was."""
+    before = processes(on)
+    on.stop()
+    on.start(SORAIRO_CRASH_AT=f"virtualMachineScaleSets/{point}")
+    client = on.arm("GET", cluster).json()["properties"]["servicePrincipalProfile"]["clientId"]
+    application = Application(on, "third", client_id=client)
+    application.id = application.graph("GET", f"applications(appId='{client}')")["id"]
+    secret = application.secret()
+    answer = reset(on, cluster, client, secret)
+    on.wait_dead()
+    on.start()
+    assert on.wait(answer)["status"] == "Succeeded"
+    for node in (0, 1):
+        mode, found, _, who = signed_in(script_on(on, f"{scale_set}/virtualMachines/{node}", SIGN_IN)[0])
+        assert (mode, found, who) == ("600 root", digest(secret), client)
+    assert processes(on) == before, "nothing was restarted for it"
 
 
 def test_only_what_a_cluster_has_can_be_reset(on: Installation, cluster: str) -> None:

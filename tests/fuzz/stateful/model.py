@@ -170,10 +170,10 @@ class Arm:
         there, group = self.resources.get(network.lower()), network[: network.lower().index("/providers/")]
         if group.lower() not in self.groups:
             return NO_GROUP
-        if there is None:
-            return End(404, "ParentResourceNotFound")
         if self.locked(network, "write"):
             return LOCKED
+        if there is None:
+            return End(404, "ParentResourceNotFound")
         if any(self.resources.get(n.lower()) is None for n in named({"properties": properties})):
             return End(400, "InvalidResourceReference")
         subnets = there["properties"].setdefault("subnets", [])

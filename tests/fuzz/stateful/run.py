@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from fuzz.stateful.machine import Machine
 
 
-def run(examples: int, steps: int, *, random: bool) -> None:
-    """Raises AssertionError, with the fewest requests that break something. `random`: each time others."""
+def run(examples: int, steps: int, *, random: bool, shrink: bool = True) -> None:
+    """Raises AssertionError, with what was asked for. `random`: each time others; `shrink`: as little as is enough,
+    which takes minutes to find."""
     given = settings(
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
         max_examples=examples,
         stateful_step_count=steps,
         derandomize=not random,
