@@ -46,6 +46,9 @@ ROOTS = {
     "virtualNetworkPeerings": ("network", "VirtualNetworkPeering"),
     "natGateways": ("network", "NatGateway"),
     "publicIPPrefixes": ("network", "PublicIPPrefix"),
+    "privateEndpoints": ("network", "PrivateEndpoint"),
+    "privateDnsZoneGroups": ("network", "PrivateDnsZoneGroup"),
+    "privateEndpointConnections": ("containerservice", "PrivateEndpointConnection"),
     "virtualMachineScaleSets": ("compute", "VirtualMachineScaleSet"),
     "resourceGroups": ("resource.resources", "ResourceGroup"),
 }

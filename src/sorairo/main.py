@@ -108,6 +108,7 @@ def make_control(
     inside: Inside,
     locks: Locks,
     authority: entra.Authority,
+    authorization: Authorization,
     doors: Doors | None,
 ) -> Control:
     substrate = Substrate(
@@ -119,7 +120,12 @@ def make_control(
         _from(HOLLOW_PORTS, config.port),
         authority,
         doors,
+        names=host.names,
     )
+
+    def permits(object_id: str, action: str, scope: str) -> bool:
+        return authorization.allows(principal_of(directory, object_id), action, scope)
+
     sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
     memory = None if substrate.hollow else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     capacity = Capacity(memory, float(os.environ.get("SORAIRO_MEMORY_OVERCOMMIT", "4")))
@@ -129,7 +135,7 @@ def make_control(
         microsoft_managedidentity.provider(directory),
         microsoft_network.provider(host.links, host.traffic, public_addresses, host.names, blocks=substrate.hollow),
         microsoft_compute.provider(host.nodes, directory),
-        microsoft_containerservice.provider(substrate, directory, sizes, capacity),
+        microsoft_containerservice.provider(substrate, directory, sizes, capacity, permits),
     ]
     return Control(store, Registry(providers), schemas.check, locks.check)
 
@@ -191,7 +197,9 @@ async def serve(state: State, config: Config) -> None:
     doors = make_doors(state, config, host, behind_doors(issuer, reviews))
     authority = entra.Authority(directory.tenant_id, config.endpoint, state.ca.read_text())
     addresses = state.fabric.public_addresses
-    control = make_control(store, directory, host, config, api, addresses, inside, locks, authority, doors)
+    control = make_control(
+        store, directory, host, config, api, addresses, inside, locks, authority, authorization, doors
+    )
 
     def administers(caller: Principal) -> bool:
         """Who may give roles on the subscription administers the directory, too."""

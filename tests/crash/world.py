@@ -124,6 +124,7 @@ class Life:
             Authority("t", "https://127.0.0.1:8443", "CA"),
             cast(Any, _Mortal(self, _Doors(links))) if host.kind == "linux" else None,
             _seed_nothing,
+            names,
         )
         sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
         providers = [
@@ -132,7 +133,7 @@ class Life:
             microsoft_managedidentity.provider(directory),
             microsoft_network.provider(links, traffic, PUBLIC, names, blocks=host.kind == "hollow"),
             microsoft_compute.provider(cast(Any, _Mortal(self, host.nodes)), directory),
-            microsoft_containerservice.provider(substrate, directory, sizes, Capacity(None)),
+            microsoft_containerservice.provider(substrate, directory, sizes, Capacity(None), lambda *_: True),
         ]
         self.control = Control(self.store, Registry(providers))
         self.control.loop._crash = self._crash

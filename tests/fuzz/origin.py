@@ -184,7 +184,7 @@ async def origin(folder: Path, host: Host | None = None) -> AsyncIterator[Origin
         microsoft_managedidentity.provider(directory),
         microsoft_network.provider(host.links, host.traffic, PUBLIC, host.names, blocks=True),
         microsoft_compute.provider(host.nodes, directory),
-        microsoft_containerservice.provider(substrate, directory, sizes, Capacity(None)),
+        microsoft_containerservice.provider(substrate, directory, sizes, Capacity(None), lambda *_: True),
     ]
     control = Control(store, Registry(providers), schemas.check, locks.check)
 

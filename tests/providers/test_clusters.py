@@ -54,11 +54,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def admitted(
-    body: Document, existing: Resource | None = None, *others: Resource, capacity: Capacity = HOLLOW
+    body: Document,
+    existing: Resource | None = None,
+    *others: Resource,
+    capacity: Capacity = HOLLOW,
+    permitted: bool = True,
 ) -> Resource:
     """The cluster as it would be stored."""
     sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
-    admit = ClusterAdmission(Anybody(), sizes, capacity)  # type: ignore[arg-type]
+    admit = ClusterAdmission(Anybody(), sizes, capacity, lambda *_: permitted)  # type: ignore[arg-type]
     known = [r for r in (existing, *others) if r]
     admission = Admission(parse_id(ID), copied(body), existing, "me", Nothing(*known))
     await admit(admission)

@@ -227,7 +227,7 @@ class Leg:
     """Prefixes beyond the network's own which it also reaches through it (an overlay's pods)."""
     allowed: tuple[str, ...] | None = None
     """Whose connections to it are taken (CIDRs); None: anybody's. What runs inside its namespace is always one of them,
-    and connections that are there go on."""
+    what comes by private links too (`drivers.private_links`), and connections that are there go on."""
 
 
 @dataclass(frozen=True, slots=True)

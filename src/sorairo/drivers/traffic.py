@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from sorairo.drivers.private_links import PrivateLinks
     from sorairo.drivers.routing import Peerings, RouteTables
 
 T = TypeVar("T")
@@ -295,4 +296,5 @@ class Traffic:
     outbounds: Outbounds
     peerings: Peerings
     tables: RouteTables
+    private_links: PrivateLinks
     probes: Probes

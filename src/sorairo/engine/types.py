@@ -303,6 +303,10 @@ async def _admit_as_is(admission: Admission) -> None:
     return None
 
 
+def _links_nothing(body: Document) -> Mapping[str, str]:
+    return {}
+
+
 def _render_as_is(resource: Resource, document: Document) -> Document:
     return document
 
@@ -359,6 +363,8 @@ class ResourceType(Generic[A]):
     moves: Moves = "unbuilt"
     linked: str = ""
     """RBAC action that a client needs on a resource of this type to name it in another's document; '' for none."""
+    linking: Callable[[Document], Mapping[str, str]] = _links_nothing
+    """Given a body as a client wrote it: RBAC actions that are needed besides, by id of what it names."""
 
     @property
     def namespace(self) -> str:

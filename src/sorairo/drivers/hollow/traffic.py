@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Generic, TypeVar
 
 from sorairo.drivers.hollow.links import HollowLinks
+from sorairo.drivers.private_links import PrivateLink
 from sorairo.drivers.protocols import DriverError
 from sorairo.drivers.routing import Peering, RouteTable
 from sorairo.drivers.traffic import (
@@ -185,6 +186,27 @@ class HollowRouteTables(_Kept[RouteTable]):
         return self._observe("observe_route_tables")
 
 
+class HollowPrivateLinks(_Kept[PrivateLink]):
+    """`private_links.PrivateLinks` in memory."""
+
+    async def ensure_private_link(self, spec: PrivateLink) -> None:
+        for other in self.whole.values():
+            if other.id != spec.id and (other.network, other.address) == (spec.network, spec.address):
+                raise DriverError(f"{spec.address}: private link {other.id} has it already")
+        if spec.network in self._links.networks and spec.leg not in self._links.legs:
+            raise DriverError(f"leg {spec.leg} is not there")
+        self._keep("ensure_private_link", spec.id, spec.owner, spec.network, spec)
+
+    async def remove_private_link(self, link_id: str) -> None:
+        self._drop("remove_private_link", link_id)
+
+    async def observe_private_links(self) -> Standing[PrivateLink]:
+        lost = {i: each.owner for i, each in self.whole.items() if each.leg not in self._links.legs}
+        found = self._observe("observe_private_links")
+        whole = {i: each for i, each in found.whole.items() if i not in lost}
+        return Standing(whole, {**lost, **found.partial})
+
+
 class HollowProbes:
     """`traffic.Probes` that ask nobody: everyone is well but those a test puts into `ill` (addresses)."""
 
@@ -221,5 +243,5 @@ class HollowProbes:
 def hollow_traffic(links: HollowLinks) -> Traffic:
     return Traffic(
         HollowFirewalls(links), HollowBalancers(links), HollowPublicAddresses(links), HollowOutbounds(links),
-        HollowPeerings(links), HollowRouteTables(links), HollowProbes(),
+        HollowPeerings(links), HollowRouteTables(links), HollowPrivateLinks(links), HollowProbes(),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from sorairo.drivers.linux.fabric import EDGE
 from sorairo.drivers.naming import NameSpec, PublicName, PublicZone, View
+from sorairo.drivers.private_links import PrivateLink
 from sorairo.drivers.protocols import DriverError, Leg, Network, Nic
 from sorairo.drivers.routing import Peering, RouteTable
 from sorairo.drivers.traffic import Balancer, Firewall, Outbound, PublicAddress
@@ -112,6 +113,12 @@ def peering(spec: Peering) -> Peering:
     _ids(spec.id, spec.network, spec.remote)
     if spec.network == spec.remote:
         raise DriverError(f"network {spec.network} is no peer of itself")
+    return spec
+
+
+def private_link(spec: PrivateLink) -> PrivateLink:
+    _ids(spec.id, spec.network, spec.leg)
+    _addresses(spec.address)
     return spec
 
 

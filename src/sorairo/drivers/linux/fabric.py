@@ -7,6 +7,7 @@
                                      +---------- names, a leg --- v<network>:dns0 --- network
 
     network --- p<half>:p<half> --- network
+    network --- s<link>:s<link> --- leg of a network, this one or another
 
 Every veth is a point-to-point link that carries single addresses. Between our own namespaces both ends of every link
 have the same two link-local addresses (UPLINK above, DOWNLINK below), for a next hop means something on its link only;
@@ -91,6 +92,11 @@ def leg_link(leg_id: str) -> str:
 def peer_link(half_id: str) -> str:
     """A network's link to one it is peered with."""
     return f"p{half_id}"
+
+
+def private_link(link_id: str) -> str:
+    """A private link, by either of its ends: the network's, and the leg's."""
+    return f"s{link_id}"
 
 
 def mac(name: str) -> str:

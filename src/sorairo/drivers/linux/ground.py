@@ -17,7 +17,16 @@ from sorairo.drivers.linux import fabric, loadbalancer, nft, rules, steering
 from sorairo.drivers.linux.iproute import Route, batch, route, route_lines, routes
 from sorairo.drivers.linux.netns import Namespaces
 from sorairo.drivers.linux.records import Records
-from sorairo.drivers.linux.world import BalancerRecord, LegRecord, NicRecord, Peer, RouteRecord, ViewRecord, World
+from sorairo.drivers.linux.world import (
+    BalancerRecord,
+    LegRecord,
+    NicRecord,
+    Peer,
+    PrivateRecord,
+    RouteRecord,
+    ViewRecord,
+    World,
+)
 from sorairo.drivers.naming import PublicName, PublicZone
 from sorairo.drivers.protocols import DriverError, Network
 from sorairo.drivers.routing import Peering
@@ -48,8 +57,11 @@ class Ground:
         self.public_names = Records(folder / "names", PublicName)
         self.peerings = Records(folder / "peerings", Peering)
         self.tables = Records(folder / "tables", RouteRecord)
+        self.private_links = Records(folder / "private", PrivateRecord)
         self.locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         """By network. One network is worked on by one thread at a time."""
+        self.leg_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        """By leg: its own namespace. Taken after a network's."""
         self.numbering = threading.Lock()
         """While a number is chosen that must be one table's alone."""
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="links")
@@ -102,6 +114,14 @@ class Ground:
                     tuple(p for near, _ in pairs if near.network == half.remote for p in prefixes.get(near.remote, ())),
                 )
 
+    def links_to(self, leg_id: str) -> list[PrivateRecord]:
+        """Private links of a leg."""
+        return [each for each in self.private_links.all().values() if each.spec.leg == leg_id]
+
+    def leg_rules(self, record: LegRecord) -> list[nft.Piece]:
+        """What a leg's namespace should hold."""
+        return rules.leg(record.spec, linked=bool(self.links_to(record.spec.id)))
+
     def machines_in(self, network_id: str) -> list[str]:
         """NICs and legs of a network, in words."""
         found = [f"nic {i}" for i, each in self.nics.all().items() if each.spec.network == network_id]
@@ -117,6 +137,7 @@ class Ground:
             "outbound": self.outbounds,
             "peering": self.peerings,
             "route table": self.tables,
+            "private link": self.private_links,
         }
         for word, records in kinds.items():
             for i, each in records.all().items():
@@ -165,6 +186,7 @@ class Ground:
             "names",
             "peerings",
             "tables",
+            "private",
             "",
         ):
             with contextlib.suppress(OSError):

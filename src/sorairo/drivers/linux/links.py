@@ -229,8 +229,8 @@ class LinuxLinks:
                 self._legs.put(spec.id, record)
                 self._ensure_edge()
             self._create(spec.namespace, fabric.LEG_SYSCTLS)
-            with self._ns.enter(spec.namespace):  # before the link: never open, not even for a moment
-                nft.sync(rules.leg(spec))
+            with self.ground.leg_locks[spec.id], self._ns.enter(spec.namespace):
+                nft.sync(self.ground.leg_rules(record))  # before the link: never open, not even for a moment
             link = fabric.leg_link(spec.id)
             made = self.join(fabric.EDGE, link, spec.namespace, fabric.INSIDE)
             with self._ns.enter(fabric.EDGE):
@@ -282,7 +282,10 @@ class LinuxLinks:
             if network_id:
                 self.unlink(network_id, link)
             self.unlink(fabric.EDGE, link)
-            self._ns.delete(record.spec.namespace)
+            with self.ground.leg_locks[leg_id]:
+                for each in self.ground.links_to(leg_id):
+                    self.unlink(each.spec.network, fabric.private_link(each.spec.id))
+                self._ns.delete(record.spec.namespace)
             with self._edge_lock:
                 self._legs.drop(leg_id)
                 self._release_edge()

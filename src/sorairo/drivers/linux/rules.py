@@ -78,6 +78,7 @@ def base(world: World) -> Piece:
             f'iifname "{DNS}" drop',
             'oifname "c*" drop comment "control planes are not seen"',
             'iifname "c*" accept',
+            'iifname "s*" drop comment "control planes only answer by private links"',
             *steering.PASS_ON[1:],
             *peering.FORWARD,
             f'iifname "{EDGE}" {unbalanced} drop comment "not published"',
@@ -96,6 +97,7 @@ def base(world: World) -> Piece:
         + chain(
             "source",
             f'oifname "{DNS}" masquerade',
+            'oifname "s*" masquerade',
             f'oifname "{EDGE}" ip saddr vmap @out_first',
             f'oifname "{EDGE}" snat to ip saddr map @pub_out',
             f'oifname "{EDGE}" ip saddr vmap @out_rest',
@@ -135,17 +137,23 @@ def nic(spec: Nic) -> list[Piece]:
     return [Piece("overlay", text, chain=True)]
 
 
-def leg(spec: Leg) -> list[Piece]:
-    """A leg's own rules, in its namespace: who may connect to it, if not everybody."""
+def leg(spec: Leg, *, linked: bool = False) -> list[Piece]:
+    """A leg's own rules, in its namespace: who may connect to it, if not everybody. `linked`: it has private links."""
+    found = []
+    if linked:
+        hook = "type nat hook prerouting priority dstnat; policy accept;"
+        text = chain("links", f'iifname "s*" dnat to {spec.public_address}', hook=hook)
+        found.append(Piece("links", text, chain=True))
     if spec.allowed is None:
-        return []
+        return found
     rules = [*firewall.matching("saddr", spec.allowed), "accept"] if spec.allowed else []
     text = chain(
         "door",
         "iif lo accept",
         "ct state established,related accept",
+        'iifname "s*" ct status dnat accept',
         " ".join(rules),
         "counter drop",
         hook="type filter hook input priority filter; policy accept;",
     )
-    return [Piece("door", text, chain=True)]
+    return [*found, Piece("door", text, chain=True)]

@@ -40,7 +40,7 @@ def observe(ground: Ground, *, edge: bool) -> LinkState:
         else:
             state.partial[each] = nic.spec.owner
     for each, leg in ground.legs.all().items():
-        if middle is not None and _leg_stands(leg, middle, networks, views, ground.ns):
+        if middle is not None and _leg_stands(leg, middle, networks, views, ground):
             state.legs[each] = leg.spec
         else:
             state.partial[each] = leg.spec.owner
@@ -88,7 +88,7 @@ def _nic_stands(spec: Nic, network: _View, ns: Namespaces) -> bool:
 
 
 def _leg_stands(
-    record: LegRecord, edge: _View, networks: Mapping[str, Network], views: Mapping[str, _View], ns: Namespaces
+    record: LegRecord, edge: _View, networks: Mapping[str, Network], views: Mapping[str, _View], ground: Ground
 ) -> bool:
     spec, link = record.spec, fabric.leg_link(record.spec.id)
     if route(spec.public_address, link) not in edge.routes or not edge.has_link(link, fabric.UPLINK):
@@ -101,7 +101,7 @@ def _leg_stands(
         if route(record.own, link) not in view.routes or not view.has_link(link, record.near):
             return False
         inside |= {route(to, fabric.NETWORK, via) for to, via in fabric.leg_hops(record, networks[spec.network])}
-    return _inside_stands(ns, spec.namespace, spec.public_address, inside, rules.leg(spec))
+    return _inside_stands(ground.ns, spec.namespace, spec.public_address, inside, ground.leg_rules(record))
 
 
 def _inside_stands(

@@ -12,6 +12,7 @@ from sorairo.drivers.linux.fabric import DOWNLINK, EDGE, network_link
 from sorairo.drivers.linux.ground import Ground
 from sorairo.drivers.linux.iproute import Route, route, routes
 from sorairo.drivers.linux.links import LinuxLinks
+from sorairo.drivers.linux.private_links import LinuxPrivateLinks
 from sorairo.drivers.linux.routing import LinuxPeerings, LinuxRouteTables
 from sorairo.drivers.linux.world import BalancerRecord, World
 from sorairo.drivers.probing import Prober
@@ -296,5 +297,5 @@ def linux_traffic(links: LinuxLinks) -> Traffic:
     balancers = LinuxBalancers(links)
     return Traffic(
         LinuxFirewalls(links), balancers, LinuxPublicAddresses(links), LinuxOutbounds(links), LinuxPeerings(links),
-        LinuxRouteTables(links), Prober(links, balancers),
+        LinuxRouteTables(links), LinuxPrivateLinks(links), Prober(links, balancers),
     )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sorairo.drivers.naming import View
+from sorairo.drivers.private_links import PrivateLink
 from sorairo.drivers.protocols import Leg, Network, Nic
 from sorairo.drivers.routing import Peering, RouteTable
 from sorairo.drivers.traffic import Balancer, Firewall, Outbound, PublicAddress
@@ -17,6 +18,9 @@ LEG_SLOTS = LEGS.num_addresses // 4
 _VIEWS = ipaddress.IPv4Network("169.254.128.0/19")
 """A /30 each for the name server's links to networks."""
 VIEW_SLOTS = _VIEWS.num_addresses // 4
+_PRIVATE = ipaddress.IPv4Network("169.254.160.0/20")
+"""A /30 each for private links, of the whole installation: a leg may have several, and each network too."""
+PRIVATE_SLOTS = range(_PRIVATE.num_addresses // 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,24 @@ class ViewRecord:
     def server(self) -> str:
         """Where the name server answers this network alone."""
         return str(_VIEWS[self.slot * 4 + 2])
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateRecord:
+    """`slot`: which /30 the link has, from 0."""
+
+    spec: PrivateLink
+    slot: int
+
+    @property
+    def near(self) -> str:
+        """The network's address on it: what the leg sees connections come from."""
+        return str(_PRIVATE[self.slot * 4 + 1])
+
+    @property
+    def far(self) -> str:
+        """The leg's."""
+        return str(_PRIVATE[self.slot * 4 + 2])
 
 
 @dataclass(frozen=True, slots=True)

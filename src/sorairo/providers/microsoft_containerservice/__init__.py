@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sorairo.engine.types import Provider
-from sorairo.providers.microsoft_containerservice import machines, upgrades
+from sorairo.providers.microsoft_containerservice import machines, private_cluster, upgrades
 from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
 from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
@@ -17,20 +17,30 @@ from sorairo.providers.principals import Principals
 
 
 def provider(
-    substrate: Substrate, principals: Principals, sizes: dict[str, tuple[int, int]], capacity: Capacity
+    substrate: Substrate,
+    principals: Principals,
+    sizes: dict[str, tuple[int, int]],
+    capacity: Capacity,
+    permits: private_cluster.Permits,
 ) -> Provider:
-    """`sizes`: (CPUs, bytes of memory) of VM sizes by lower-case name, as Microsoft.Compute knows them."""
+    """`sizes`: (CPUs, bytes of memory) of VM sizes by lower-case name, as Microsoft.Compute knows them. `permits`: what
+    clusters' principals may do to what their users name."""
     return Provider(
         "Microsoft.ContainerService",
         cluster_types(
-            ClusterAdmission(principals, sizes, capacity),
+            ClusterAdmission(principals, sizes, capacity, permits),
             ClusterReconciler(substrate, principals, sizes),
             Commands(substrate),
             Credentials(substrate.authority),
             principals,
         ),
         depends_on=("Microsoft.Network", "Microsoft.Compute", "Microsoft.ManagedIdentity", "Microsoft.Resources"),
-        routes=(("GET", "locations/{location}/kubernetesVersions", list_versions), *upgrades.ROUTES, *machines.ROUTES),
+        routes=(
+            ("GET", "locations/{location}/kubernetesVersions", list_versions),
+            *upgrades.ROUTES,
+            *machines.ROUTES,
+            *private_cluster.ROUTES,
+        ),
     )
 
 

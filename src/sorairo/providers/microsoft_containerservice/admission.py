@@ -17,6 +17,7 @@ from sorairo.providers.microsoft_containerservice import (
     names,
     network,
     principal,
+    private_cluster,
     unbuilt,
     versions,
 )
@@ -46,8 +47,15 @@ class Sizes:
 
 
 class ClusterAdmission:
-    def __init__(self, principals: Principals, sizes: dict[str, tuple[int, int]], capacity: Capacity) -> None:
+    def __init__(
+        self,
+        principals: Principals,
+        sizes: dict[str, tuple[int, int]],
+        capacity: Capacity,
+        permits: private_cluster.Permits,
+    ) -> None:
         self._principals = principals
+        self._permits = permits
         self._sizes = sizes
         self._capacity = capacity
 
@@ -83,6 +91,7 @@ class ClusterAdmission:
         await self._identity(admission)
         self._unchangeable(admission)
         api_access.admit(properties)
+        await private_cluster.admit(admission, self._permits)
         await network.admit(admission)
         await agent_pools.admit(admission, version, self._sizes)
         await self._group(admission)

@@ -10,6 +10,7 @@ from typing import Any
 
 from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Document, Reader, Resource
+from sorairo.providers.microsoft_containerservice import private_cluster
 from sorairo.providers.microsoft_containerservice.composition import nat_addresses
 from sorairo.providers.microsoft_containerservice.names import names, outbound_type
 
@@ -58,7 +59,9 @@ def _range(text: Any) -> str:
 async def allowed(reader: Reader, cluster: Resource) -> tuple[str, ...] | None:
     """Whose connections the API server takes; None: anybody's. The cluster's own nodes are among them, by the public
     addresses that AKS has given them for what they send, once there are some. What leaves by a user's own gateway or
-    firewall is the user's to name, as on Azure."""
+    firewall is the user's to name, as on Azure. A private cluster's takes none but those that come by private links."""
+    if private_cluster.is_private(cluster):
+        return ()
     ranges = (cluster.properties.get("apiServerAccessProfile") or {}).get("authorizedIPRanges")
     if not ranges:
         return None

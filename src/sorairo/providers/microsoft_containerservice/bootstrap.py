@@ -168,6 +168,7 @@ def custom_data(
                 user="kube-proxy",
                 cert=pki["kube-proxy.crt"],
                 key=pki["kube-proxy.key"],
+                tls_server_name=endpoint.name or None,
             ),
             "0600",
         ),
@@ -218,7 +219,12 @@ def instance_secrets(cluster: Resource, endpoint: Endpoint, cert: str, key: str)
     """Files of one instance alone: the kubelet's own credentials."""
     return {
         "/var/lib/kubelet/kubeconfig": kubeconfig(
-            server=endpoint.url, ca=cluster.private["pki"]["ca.crt"], user="kubelet", cert=cert, key=key
+            server=endpoint.url,
+            ca=cluster.private["pki"]["ca.crt"],
+            user="kubelet",
+            cert=cert,
+            key=key,
+            tls_server_name=endpoint.name or None,
         ),
     }
 

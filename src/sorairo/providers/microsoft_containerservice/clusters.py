@@ -19,6 +19,7 @@ from sorairo.providers.microsoft_containerservice.names import (
     pools,
 )
 from sorairo.providers.microsoft_containerservice.observe import Actual
+from sorairo.providers.microsoft_containerservice.private_cluster import PRIVATE_ENDPOINT_CONNECTIONS
 from sorairo.providers.microsoft_containerservice.reconcile import ClusterReconciler
 from sorairo.providers.microsoft_containerservice.run_command import Commands
 from sorairo.providers.microsoft_containerservice.versions import API_VERSIONS
@@ -88,7 +89,7 @@ def cluster_types(
     commands: Commands,
     credentials: Credentials,
     principals: Principals,
-) -> tuple[ResourceType[Actual], ResourceType[None]]:
+) -> tuple[ResourceType[Actual], ResourceType[None], ResourceType[None]]:
     clusters = ResourceType(
         CLUSTER,
         API_VERSIONS,
@@ -126,4 +127,4 @@ def cluster_types(
         tracked=False,
         admit_delete=admit_pool_delete,
     )
-    return clusters, agent_pools
+    return clusters, agent_pools, PRIVATE_ENDPOINT_CONNECTIONS

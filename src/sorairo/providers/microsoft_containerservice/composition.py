@@ -36,10 +36,10 @@ def parts(
     files: list[Document],
     *rights: tuple[str, Document] | None,
 ) -> list[Part]:
-    """In order of need. By pool name: `custom_data`, `secrets` (files of instances to come, by host name), `joined`
-    (backend pools besides the usual two), `assigned` (identities that a scale set has now). `files`: what all
-    instances have, those that are there too. `rights`: assignments (id and body) at the node resource group: the role
-    that the cluster's principal works by, what others are denied."""
+    """In order of need. By pool name: `custom_data` (a pool without has no scale set yet), `secrets` (of instances to
+    come: files by host name), `joined` (backend pools besides the usual two), `assigned` (identities that a set has
+    now). `files`: what all instances have, those that are there too. `rights`: assignments (id and body) at the node
+    resource group: the role that the cluster's principal works by, what others are denied."""
     it = names(cluster)
     location = cluster.body["location"]
     tags = {"aks-managed-cluster-name": cluster.rid.name, "aks-managed-cluster-rg": cluster.rid.resource_group}
@@ -61,6 +61,8 @@ def parts(
         found.append(_load_balancer(cluster, it, common))
     for pool in pools(cluster):
         name = pool["name"]
+        if name not in custom_data:
+            continue
         found.append(
             _scale_set(
                 cluster,

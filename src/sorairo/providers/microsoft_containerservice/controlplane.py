@@ -38,6 +38,8 @@ class Endpoint:
     port: int
     kwok_port: int = 0
     """Where KWOK serves its own health (hollow); 0: there is none."""
+    name: str = ""
+    """What its certificate says, if that is not the address."""
 
     @property
     def url(self) -> str:
@@ -52,9 +54,11 @@ def machine(
     namespace: str | None,
     authority: Authority,
     root: Callable[[str], Path],
+    advertised: str | None = None,
 ) -> Machine:
     """The control plane's machine. `namespace`: its own network namespace, or None on the host's loopback; `root`:
-    where a machine's files are; `authority`: whose tokens it takes, if it takes any."""
+    where a machine's files are; `authority`: whose tokens it takes, if it takes any; `advertised`: the address that
+    the cluster's own know it by, if that is another than its public one."""
     id = host_name(cluster.id)
     pki: Mapping[str, str] = cluster.private["pki"]
     minor = ".".join(version.split(".")[:2])
@@ -81,7 +85,7 @@ def machine(
         owner=cluster.id,
         services=(
             _etcd(),
-            _apiserver(kubernetes, cluster, endpoint, env, loopback=namespace is None),
+            _apiserver(kubernetes, cluster, endpoint, env, advertised=advertised, loopback=namespace is None),
             _controller_manager(kubernetes, cluster, env, hollow=bool(endpoint.kwok_port)),
             _scheduler(kubernetes, endpoint, env),
             *([_kwok(endpoint)] if endpoint.kwok_port else []),
@@ -114,14 +118,20 @@ def _etcd() -> Service:
 
 
 def _apiserver(
-    kubernetes: str, cluster: Resource, endpoint: Endpoint, env: Mapping[str, str], *, loopback: bool
+    kubernetes: str,
+    cluster: Resource,
+    endpoint: Endpoint,
+    env: Mapping[str, str],
+    *,
+    advertised: str | None,
+    loopback: bool,
 ) -> Service:
     network = cluster.properties["networkProfile"]
     advertise = (
         # Nobody inside a hollow cluster dials the API server, and an address on loopback is refused.
         ["--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none"]
         if loopback
-        else [f"--advertise-address={endpoint.address}"]
+        else [f"--advertise-address={advertised or endpoint.address}"]
     )
     return Service(
         "kube-apiserver",

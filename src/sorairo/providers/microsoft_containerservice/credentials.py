@@ -11,7 +11,8 @@ from typing import Any
 
 from sorairo.engine.errors import ArmError
 from sorairo.engine.types import Call, Resource
-from sorairo.providers.microsoft_containerservice import entra, kubeconfig
+from sorairo.providers.microsoft_containerservice import entra, kubeconfig, private_cluster
+from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
 from sorairo.providers.microsoft_containerservice.entra import Authority
 from sorairo.providers.microsoft_containerservice.observe import endpoint_of
 
@@ -30,7 +31,7 @@ class Credentials:
     async def user(self, call: Call) -> Any:
         """Of a cluster whose users are the directory's: how they sign in, and nothing secret."""
         if entra.profile(call.resource) is None:
-            return _answer(call.resource, "clusterUser", _certificate(call.resource))
+            return _answer(call, "clusterUser", _certificate(call.resource))
         form = call.query.get("format") or "exec"
         if form not in ("exec", "azure"):
             raise ArmError(
@@ -38,7 +39,7 @@ class Credentials:
                 f"The value of parameter format is invalid. Error details: '{form}' is neither 'azure' nor 'exec'.",
                 target="format",
             )
-        return _answer(call.resource, "clusterUser", self._exec() if form == "exec" else self._provider())
+        return _answer(call, "clusterUser", self._exec() if form == "exec" else self._provider())
 
     async def admin(self, call: Call) -> Any:
         if call.resource.properties.get("disableLocalAccounts"):
@@ -46,7 +47,7 @@ class Credentials:
                 "BadRequest",
                 "Getting static credential is not allowed because this cluster is set to disable local accounts.",
             )
-        return _answer(call.resource, "clusterAdmin", _certificate(call.resource))
+        return _answer(call, "clusterAdmin", _certificate(call.resource))
 
     def _exec(self) -> dict[str, Any]:
         """As AKS writes it, and where to sign in besides: kubelogin knows Microsoft's own clouds alone."""
@@ -87,7 +88,25 @@ def _certificate(cluster: Resource) -> dict[str, Any]:
     return kubeconfig.certificate(pki.get("admin.crt", ""), pki.get("admin.key", ""))
 
 
-def _answer(cluster: Resource, name: str, proof: dict[str, Any]) -> Any:
+def _server(call: Call, endpoint: Endpoint) -> str:
+    """A private cluster's is a name: outside its network that means nothing."""
+    cluster = call.resource
+    if not private_cluster.is_private(cluster):
+        return endpoint.url
+    if str(call.query.get("server-fqdn") or "").lower() != "public":
+        return f"https://{private_cluster.server(cluster)}:443"
+    if not private_cluster.is_told(cluster):
+        raise ArmError(
+            "BadRequest",
+            f"Managed cluster {cluster.rid.name} has no public FQDN: it is disabled. See "
+            "https://aka.ms/aks/private-cluster-public-fqdn for more details.",
+            target="serverFqdn",
+        )
+    return f"https://{cluster.private['fqdn']}:443"
+
+
+def _answer(call: Call, name: str, proof: dict[str, Any]) -> Any:
+    cluster = call.resource
     endpoint, pki = endpoint_of(cluster), cluster.private.get("pki")
     if endpoint is None or not pki:
         raise ArmError(
@@ -96,5 +115,5 @@ def _answer(cluster: Resource, name: str, proof: dict[str, Any]) -> Any:
             status=409,
         )
     user = f"{name}_{cluster.rid.resource_group}_{cluster.rid.name}"
-    text = kubeconfig.text(kubeconfig.document(endpoint.url, pki["ca.crt"], user, proof, cluster.rid.name))
+    text = kubeconfig.text(kubeconfig.document(_server(call, endpoint), pki["ca.crt"], user, proof, cluster.rid.name))
     return {"kubeconfigs": [{"name": name, "value": base64.b64encode(text.encode()).decode()}]}

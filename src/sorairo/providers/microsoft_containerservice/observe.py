@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sorairo.drivers.kubernetes import Access, NotReady, node_ready
+from sorairo.drivers.naming import NameSpec, PublicName
 from sorairo.drivers.protocols import Leg, Machine, MachineState, digest
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Document, Resource
@@ -20,6 +21,7 @@ from sorairo.providers.microsoft_containerservice import (
     node_settings,
     pki,
     principal,
+    private_cluster,
 )
 from sorairo.providers.microsoft_containerservice.composition import Part, holds
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
@@ -62,6 +64,13 @@ class Actual:
     addressed: bool = False
     """It has its address."""
     leg_wanted: Leg | None = None
+    unaddressed: bool = False
+    """It is private, and has no address in the network yet: what names that cannot be made."""
+    told: NameSpec | str | None = None
+    """What everybody is told of its name; an owner, if that stands only in part."""
+    told_wanted: PublicName | None = None
+    left: tuple[str, ...] = ()
+    """Of a cluster that is to go: what of it is elsewhere than in its node resource group."""
     shut_out: bool = False
     """It should reach the token service, and does not."""
     machine: bool = False
@@ -141,7 +150,11 @@ class Observer:
                 machine=state is not None,
                 machine_running=running,
                 commands=commands,
+                told=await self._told(cluster),
+                left=await private_cluster.left(ctx, cluster) if cluster.deleting else (),
             )
+        private = private_cluster.is_private(cluster)
+        address = await private_cluster.address(ctx, cluster) if private else None
         wanted_machine = controlplane.machine(
             cluster,
             endpoint,
@@ -149,9 +162,11 @@ class Observer:
             namespace=self._on.namespace(cluster),
             authority=self._on.authority,
             root=self._on.machines.root,
+            advertised=address,
         )
         wanted_leg = self._on.leg(cluster, endpoint, it.network, await api_access.allowed(ctx, cluster))
         parts = await self._parts(ctx, cluster, endpoint)
+        unaddressed = private and address is None
         wrong = set()
         for part in parts:
             stored = await ctx.get(part.id)
@@ -173,7 +188,10 @@ class Observer:
             group=group,
             parts=tuple(parts),
             wrong=frozenset(wrong),
-            surplus=tuple(s.id for s in there if s.key not in wanted),
+            surplus=() if unaddressed else tuple(s.id for s in there if s.key not in wanted),
+            unaddressed=unaddressed,
+            told=await self._told(cluster),
+            told_wanted=private_cluster.public_name(cluster, address) if private and self._on.names else None,
             leg=wanted_leg is None or legs.get(wanted_leg.id) == wanted_leg,
             addressed=wanted_leg is None or _address(legs.get(wanted_leg.id)) == wanted_leg.public_address,
             leg_wanted=wanted_leg,
@@ -190,13 +208,22 @@ class Observer:
             **inside,
         )
 
+    async def _told(self, cluster: Resource) -> NameSpec | str | None:
+        if self._on.names is None:
+            return None
+        state, id = await self._on.names.observe_names(), private_cluster.name_id(cluster)
+        return state.whole.get(id) or state.partial.get(id)
+
     async def _parts(self, ctx: Context, cluster: Resource, endpoint: Endpoint) -> list[Part]:
+        private = private_cluster.is_private(cluster)
+        address = await private_cluster.address(ctx, cluster) if private else None
+        reached = private_cluster.reached(cluster, endpoint, address)
         custom: dict[str, str] = {}
         secrets: dict[str, Document] = {}
         joined: dict[str, list[str]] = {}
         assigned: dict[str, Document] = {}
         it = names(cluster)
-        for pool in pools(cluster):
+        for pool in pools(cluster) if address or not private else ():
             name = pool["name"]
             scale_set = await ctx.get(it.scale_set(name))
             joined[name] = _joined(scale_set, it.load_balancer)
@@ -205,7 +232,7 @@ class Observer:
                 custom[name] = ""
                 continue
             memory = self._sizes[pool["vmSize"].lower()][1]
-            custom[name] = bootstrap.custom_data(cluster, pool, endpoint, memory_bytes=memory, cloud=cloud.node_files())
+            custom[name] = bootstrap.custom_data(cluster, pool, reached, memory_bytes=memory, cloud=cloud.node_files())
             count = 0 if cluster.private.get("stopped") else int(pool["count"])
             have = await ctx.list(type=INSTANCE, under=it.scale_set(name)) if scale_set else []
             first = int(scale_set.private.get("next", 0)) if scale_set else 0
@@ -217,11 +244,12 @@ class Observer:
                     coming[host] = known[host]
                 else:
                     pair = pki.node(cluster.private["pki"], host)
-                    coming[host] = bootstrap.instance_secrets(cluster, endpoint, pair.cert, pair.key)
+                    coming[host] = bootstrap.instance_secrets(cluster, reached, pair.cert, pair.key)
             secrets[name] = coming
         files = [] if self._on.hollow else [cloud.credentials(cluster, tenant_id=self._principals.tenant_id)]
         rights = (await cloud.role_assignment(ctx, cluster), await cloud.deny_assignment(ctx, cluster))
-        return composition.parts(cluster, custom, secrets, joined, assigned, files, *rights)
+        found = composition.parts(cluster, custom, secrets, joined, assigned, files, *rights)
+        return [*found, *(await private_cluster.parts(ctx, cluster, address) if private else ())]
 
     async def _nodes(self, ctx: Context, cluster: Resource) -> tuple[Node, ...]:
         """Of every scale set in the node resource group: those of a pool that is being deleted too."""

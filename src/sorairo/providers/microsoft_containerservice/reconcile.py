@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from sorairo.drivers.kubernetes import NotReady, node_ready
+from sorairo.drivers.naming import PublicName
 from sorairo.drivers.protocols import Leg, Machine
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name
@@ -22,6 +23,7 @@ from sorairo.providers.microsoft_containerservice import (
     hollow_nodes,
     node_settings,
     pki,
+    private_cluster,
     seeds,
 )
 from sorairo.providers.microsoft_containerservice.composition import Part, laid_over
@@ -72,6 +74,11 @@ class ClusterReconciler:
         if not actual.addressed:
             assert actual.leg_wanted
             add(Step("control plane address", self.leg, (replace(actual.leg_wanted, network=None),)))
+        if actual.unaddressed:  # All else names the address that its private endpoint gets now.
+            return plan
+        if actual.told != actual.told_wanted:
+            tell = Step("tell name", self.tell, (actual.told_wanted,))
+            add(tell if actual.told_wanted else Step("tell nobody", self.untell))
         if not actual.leg:
             assert actual.leg_wanted
             own = () if actual.leg_wanted.allowed is None else ("public address",)
@@ -127,8 +134,11 @@ class ClusterReconciler:
             plan.append(Step("remove control plane", self.remove_machine, needs=tuple(s.name for s in plan)))
         if actual.leg:
             plan.append(Step("remove control plane address", self.remove_leg, needs=tuple(s.name for s in plan)))
+        if actual.told:
+            plan.append(Step("tell nobody", self.untell))
         if actual.group:
             plan.append(Step("delete node resource group", self.delete_group))
+        plan += [Step(f"delete {label(id)}", self.delete_part, (id,)) for id in actual.left]
         # Not only when it is noted: it may have been made in the moment before a kill. Forgotten, it is noted as None.
         if "identity" in resource.body and resource.private.get("identity", True):
             plan.append(Step("forget identity", self.forget_identity))
@@ -140,8 +150,7 @@ class ClusterReconciler:
         kubelet = resource.private.get("kubeletIdentity")
         return {
             "powerState": {"code": "Stopped" if stopped else "Running"},
-            "fqdn": name,
-            "azurePortalFQDN": name.replace(".hcp.", ".portal.hcp."),
+            **private_cluster.status(resource),
             "maxAgentPools": 100,
             "resourceUID": hashlib.sha256(resource.key.encode()).hexdigest()[:24],
             "oidcIssuerProfile": {"enabled": True, "issuerURL": f"https://{name}"},
@@ -168,13 +177,16 @@ class ClusterReconciler:
         if "endpoint" not in resource.private:
             private["endpoint"] = asdict(await self._on.endpoint(ctx))
             private["fqdn"] = fqdn(resource.properties["dnsPrefix"], resource.rid, resource.body["location"])
-            await ctx.save(resource, private=private, status={"fqdn": private["fqdn"]})
+            await ctx.save(resource, private=private)
+            await ctx.save(resource, status=private_cluster.status(resource))
         if "pki" not in resource.private:
             service = resource.properties["networkProfile"]["serviceCidr"].split("/")[0]
             first = ".".join([*service.split(".")[:3], str(int(service.split(".")[3]) + 1)])
             endpoint = resource.private["endpoint"]
             files = await asyncio.to_thread(
-                pki.cluster_files, fqdn=resource.private["fqdn"], addresses=(endpoint["address"], first)
+                pki.cluster_files,
+                fqdn=resource.private["fqdn"],
+                addresses=(*filter(None, [private_cluster.fqdn(resource)]), endpoint["address"], first),
             )
             await ctx.save(resource, private={"pki": files})
             loop = asyncio.get_running_loop()
@@ -212,6 +224,14 @@ class ClusterReconciler:
         if leg.network and leg.allowed is not None:  # The nodes' own public address may be known only now.
             leg = replace(leg, allowed=await api_access.allowed(ctx, resource))
         await self._on.links.ensure_leg(leg)
+
+    async def tell(self, ctx: Context, resource: Resource, name: PublicName) -> None:
+        assert self._on.names
+        await self._on.names.ensure_names(name)
+
+    async def untell(self, ctx: Context, resource: Resource) -> None:
+        assert self._on.names
+        await self._on.names.remove_names(private_cluster.name_id(resource))
 
     async def door(self, ctx: Context, resource: Resource) -> None:
         assert self._on.doors
@@ -379,4 +399,9 @@ def label(id: str) -> str:
         "virtualmachinescalesets": f"scale set {name}",
         "roleassignments": "role assignment",
         "denyassignments": "deny assignment",
+        "privateendpoints": "private endpoint",
+        "privatednszones": "private zone",
+        "virtualnetworklinks": "private zone's link",
+        "a": "private name",
+        "privateendpointconnections": f"connection {name}",
     }.get(kind.lower(), f"{kind} {name}")

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from sorairo.drivers import etcd
 from sorairo.drivers.kubernetes import Access, KubernetesApi
+from sorairo.drivers.naming import Names
 from sorairo.drivers.protocols import Leg, Links, Machines
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Resource
@@ -53,6 +54,8 @@ class Substrate:
     doors: Doors | None
     """None: control planes are where the daemon is, and need none."""
     seed_etcd: Callable[[Path, Mapping[str, Any]], Awaitable[None]] = etcd.seed
+    names: Names | None = None
+    """None: nobody answers for names."""
     commands: set[str] = field(default_factory=set)
     """Ids of machines that run a command now (`az aks command invoke`); one that is not here was left behind."""
 
@@ -65,8 +68,8 @@ class Substrate:
         if not self.hollow:
             (address,) = await ctx.claim(PUBLIC_POOL, reversed(self.public_addresses))
             return Endpoint(address, 443)
-        ports = [int(p) for p in await ctx.claim(PORT_POOL, (str(p) for p in self.ports if _is_free(p)), 2)]
-        return Endpoint("127.0.0.1", *ports)
+        api, kwok = await ctx.claim(PORT_POOL, (str(p) for p in self.ports if _is_free(p)), 2)
+        return Endpoint("127.0.0.1", int(api), int(kwok))
 
     def namespace(self, cluster: Resource) -> str | None:
         return None if self.hollow else host_name(cluster.id)

@@ -12,11 +12,10 @@ from sorairo.engine.types import Document
 
 CLUSTER = (
     "addonProfiles.*.enabled", "aiToolchainOperatorProfile.enabled",
-    "apiServerAccessProfile.enablePrivateCluster",
     "apiServerAccessProfile.enableVnetIntegration", "autoUpgradeProfile.upgradeChannel", "azureMonitorProfile",
     "diskEncryptionSetID", "enableFIPS", "httpProxyConfig", "ingressProfile",
     "metricsProfile.costAnalysis.enabled", "networkProfile.loadBalancerProfile.outboundIPPrefixes",
-    "networkProfile.loadBalancerProfile.outboundIPs", "podIdentityProfile.enabled", "privateLinkResources",
+    "networkProfile.loadBalancerProfile.outboundIPs", "podIdentityProfile.enabled",
     "securityProfile.azureKeyVaultKms.enabled", "securityProfile.customCATrustCertificates",
     "securityProfile.defender", "securityProfile.imageCleaner.enabled", "securityProfile.workloadIdentity.enabled",
     "serviceMeshProfile.istio", "windowsProfile", "workloadAutoScalerProfile",

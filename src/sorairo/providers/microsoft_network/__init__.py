@@ -13,7 +13,8 @@ from sorairo.providers.microsoft_network.network_interfaces import NicReconciler
 from sorairo.providers.microsoft_network.network_watchers import NETWORK_WATCHERS, Watchers
 from sorairo.providers.microsoft_network.peerings import PEERINGS
 from sorairo.providers.microsoft_network.private_dns import private_dns_types
-from sorairo.providers.microsoft_network.private_endpoints import PRIVATE_ENDPOINTS
+from sorairo.providers.microsoft_network.private_dns_zone_groups import ZONE_GROUPS
+from sorairo.providers.microsoft_network.private_endpoints import PrivateEndpointReconciler, private_endpoints
 from sorairo.providers.microsoft_network.public_dns import dns_zones
 from sorairo.providers.microsoft_network.public_ip_addresses import public_ip_addresses
 from sorairo.providers.microsoft_network.public_ip_prefixes import public_ip_prefixes
@@ -35,7 +36,7 @@ def provider(
     blocks: bool = False,
 ) -> Provider:
     """`public_addresses`: what public IPs are taken from, in order. `names` None: DNS is documents, and nobody answers.
-    `blocks`: see NicReconciler."""
+    `blocks`: see NicReconciler; control planes are in no network then."""
     spaces = Spaces(public_addresses)
     effective = Effective(links, traffic)
     return Provider(
@@ -55,7 +56,8 @@ def provider(
             *private_dns_types(),
             dns_zones(names),
             *record_set_types(),
-            PRIVATE_ENDPOINTS,
+            private_endpoints(PrivateEndpointReconciler(None if blocks else traffic.private_links)),
+            ZONE_GROUPS,
         ),
         depends_on=("Microsoft.Compute",),
         routes=(

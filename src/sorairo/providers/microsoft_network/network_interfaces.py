@@ -24,6 +24,7 @@ from sorairo.providers.microsoft_network.resolver import machine_of, servers, su
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 from sorairo.providers.microsoft_network.virtual_networks import (
     NIC_TYPES,
+    PRIVATE_ENDPOINT,
     VIRTUAL_NETWORK,
     check_dns_servers,
     subnet_prefix,
@@ -51,6 +52,13 @@ def subnet_of(nic: Resource) -> str:
 
 async def admit(admission: Admission) -> None:
     properties = admission.body["properties"]
+    if admission.managed_by is None and (endpoint := _endpoint(admission.existing)):
+        raise ArmError(
+            "CannotModifyNicAttachedToPrivateEndpoint",
+            f"Network interface {admission.id.text} cannot be modified by user as it is attached to private endpoint "
+            f"{endpoint}.",
+            target=admission.id.text,
+        )
     ips = properties.get("ipConfigurations") or []
     if not ips:
         raise ArmError(
@@ -99,6 +107,22 @@ async def admit(admission: Admission) -> None:
     check_dns_servers(dns["dnsServers"])
     properties.setdefault("enableIPForwarding", False)
     properties.setdefault("enableAcceleratedNetworking", False)
+
+
+def _endpoint(nic: Resource | None) -> str | None:
+    """Id of the private endpoint that a NIC is of."""
+    owner = nic.managed_by if nic else None
+    return owner if owner and parse_id(owner).type.lower() == PRIVATE_ENDPOINT.lower() else None
+
+
+async def admit_delete(admission: Admission) -> None:
+    if endpoint := _endpoint(admission.existing):
+        raise ArmError(
+            "NicInUseWithPrivateEndpoint",
+            f"Network interface {admission.id.text} cannot be deleted because it is currently in use with an private "
+            f"endpoint ({endpoint}).",
+            target=admission.id.text,
+        )
 
 
 async def _check_public_ip(admission: Admission, ip: Document) -> None:
@@ -338,6 +362,8 @@ def _render(resource: Resource, document: Document) -> Document:
     machine = machine_of(resource)
     if machine:
         document["properties"]["virtualMachine"] = {"id": machine}
+    if endpoint := _endpoint(resource):
+        document["properties"]["privateEndpoint"] = {"id": endpoint}
     document["properties"]["primary"] = True
     return document
 
@@ -365,6 +391,7 @@ def network_interface_types(
             API_VERSIONS,
             reconciler=reconciler,
             admit=admit,
+            admit_delete=admit_delete,
             render=_render,
             schema="networkInterfaces",
             actions=actions(NIC_TYPES[0]),

@@ -26,6 +26,7 @@ from sorairo.providers.microsoft_network.versions import API_VERSIONS
 PUBLIC_POOL = "public addresses"
 NAMED_BY_SUBNETS = ("networkSecurityGroup", "routeTable", "natGateway")
 LOAD_BALANCER = "Microsoft.Network/loadBalancers"
+PRIVATE_ENDPOINT = "Microsoft.Network/privateEndpoints"
 NIC_TYPES = (
     "Microsoft.Network/networkInterfaces",
     "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces",
@@ -38,12 +39,14 @@ def subnet_prefix(subnet: Document) -> str:
 
 
 async def users_in(reader: Reader, scope: str, *types: str) -> list[tuple[str, str]]:
-    """(subnet id, user's id) of every NIC and load balancer in a virtual network or subnet (its id, any case)."""
+    """(subnet id, user's id) of every NIC, load balancer and private endpoint in a virtual network or subnet (its id,
+    any case)."""
     found = []
     below = scope.lower().rstrip("/") + "/"
-    for type in types or (*NIC_TYPES, LOAD_BALANCER):
+    for type in types or (*NIC_TYPES, LOAD_BALANCER, PRIVATE_ENDPOINT):
         for user in await reader.naming(scope, type=type):
             parts = user.properties.get("ipConfigurations") or user.properties.get("frontendIPConfigurations") or []
+            parts = [user.body] if type == PRIVATE_ENDPOINT else parts
             subnets = (str(part.get("properties", {}).get("subnet", {}).get("id", "")) for part in parts)
             found += [(subnet, user.id) for subnet in subnets if (subnet.lower() + "/").startswith(below)][:1]
     return found
@@ -208,7 +211,7 @@ class VirtualNetworkReconciler:
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         state = await self._links.observe_links()
         claimed = resource.private.get("claims", {}).get(PUBLIC_POOL, [None])
-        users = await users_in(ctx, resource.id, *NIC_TYPES) if resource.deleting else []
+        users = await users_in(ctx, resource.id, *NIC_TYPES, PRIVATE_ENDPOINT) if resource.deleting else []
         id = host_name(resource.id)
         legs = tuple(leg.owner for leg in state.legs.values() if leg.network == id)
         told, to_tell = await self._views(ctx, resource)
