@@ -96,13 +96,14 @@ class MemoryApi(KubernetesApi):
         if not server or self._etcd.shut:
             raise NotReady(f"nobody listens at {access.url}")
         objects = self._etcd.clusters.setdefault(access.url, {})
+        known = {access.url.encode(), f"https://{_flag(argv, '--advertise-address')}".encode()}
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         if account not in objects:
             self._etcd.put(objects, account, {"metadata": {"name": "default", "namespace": "default"}})
         for id, spec in self._nodes.specs.items():
             kubelet = any(s.name == "kubelet" for s in spec.services) and self._nodes.states[id].running
             path = f"{NODES}/{spec.hostname}"
-            ours = any(access.url.encode() in f.content for f in spec.files.values())
+            ours = any(each in f.content for f in spec.files.values() for each in known)
             if kubelet and ours and path not in objects:
                 metadata = {"name": spec.hostname, "labels": {}, "annotations": {}}
                 self._etcd.put(objects, path, {"metadata": metadata, "spec": {}, "status": READY})

@@ -36,6 +36,7 @@ CHANGES = {
         lambda life: life.put(CLUSTER, cluster(outbound="managedNATGateway", one=1)), None, {"one": 1}
     ),
     "create with an overlay": Change(lambda life: life.put(CLUSTER, cluster(overlay=True, one=2)), None, {"one": 2}),
+    "create a private one": Change(lambda life: life.put(CLUSTER, cluster(private=True, one=1)), None, {"one": 1}),
     "let nobody call it": Change(
         lambda life: life.put(CLUSTER, cluster(shut=True, one=1)), {"one": 1}, {"one": 1}, only="linux"
     ),

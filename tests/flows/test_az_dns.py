@@ -180,8 +180,6 @@ def test_what_azure_refuses(rest: Rest, networks: list[str]) -> None:
     ):
         assert rest.refused("PUT", f"{zone}/{path}", properties)[:2] == (400, "BadRequest"), path
     assert rest.refused("DELETE", f"{zone}/SOA/@")[:2] == (400, "BadRequest")
-    endpoint = rest.refused("PUT", "privateEndpoints/e", {})
-    assert endpoint == (501, "NotImplemented", "sorairo does not implement private endpoints yet.")
     assert rest("PUT", f"{zone}/CAA/x", {}).status_code == 404, "no such type in private zones"
     assert rest("DELETE", f"{zone}/A/nobody").status_code == 204
     rest.done("DELETE", zone)

@@ -53,7 +53,8 @@ def _refused(x: Exchange, body: Any, known: set[str]) -> tuple[str, str] | None:
             continue
         if type and type.linked and not x.may(type.linked, linked):
             return linked, type.linked
-    for linked, action in x.target.type.linking(body).items() if x.target.type and isinstance(body, dict) else ():
-        if linked.lower() not in known and not x.may(action, linked):
+    more = x.target.type.linking(body) if x.target.type and isinstance(body, dict) else {}
+    for linked, action in more.items():
+        if linked.lower() not in known and not linked.lower().startswith(own) and not x.may(action, linked):
             return linked, action
     return None

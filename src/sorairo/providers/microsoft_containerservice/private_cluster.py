@@ -206,8 +206,8 @@ def zone_id(cluster: Resource) -> str | None:
 
 
 def fqdn(cluster: Resource) -> str | None:
-    """What it is called in that zone."""
-    zone = zone_id(cluster) if is_private(cluster) else None
+    """What it is called in that zone, once its name is chosen."""
+    zone = zone_id(cluster) if is_private(cluster) and "fqdn" in cluster.private else None
     return f"{_label(cluster)}.{parse_id(zone).name.lower()}" if zone else None
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import parse_id
-from sorairo.engine.types import Admission, Context, Document, Reader, Resource, ResourceType, Step
+from sorairo.engine.types import Admission, Context, Document, Reader, Resource, ResourceType, Step, ids_in
 from sorairo.providers.microsoft_network.dns_records import zone_name
 from sorairo.providers.microsoft_network.private_endpoints import GROUPS
 from sorairo.providers.microsoft_network.record_sets import PRIVATE
@@ -61,12 +61,7 @@ async def admit(admission: Admission) -> None:
 
 
 def linking(body: Document) -> dict[str, str]:
-    found = {}
-    for each in (body.get("properties") or {}).get("privateDnsZoneConfigs") or []:
-        zone = (each.get("properties") or {}).get("privateDnsZoneId") if isinstance(each, dict) else None
-        if isinstance(zone, str):
-            found[zone] = JOIN
-    return found
+    return dict.fromkeys(ids_in(body), JOIN)
 
 
 @dataclass(frozen=True, slots=True)

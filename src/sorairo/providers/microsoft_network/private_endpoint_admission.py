@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.ids import parse_id
-from sorairo.engine.types import Admission, Document, Resource
+from sorairo.engine.types import Admission, Document, Resource, ids_in
 from sorairo.providers.microsoft_network.addresses import number, parse_prefix, usable
 from sorairo.providers.microsoft_network.network_interfaces import find_subnet
 from sorairo.providers.microsoft_network.references import missing
@@ -163,10 +163,14 @@ def static_address(properties: Document) -> str | None:
 
 def linking(body: Document) -> dict[str, str]:
     """Who connects by `privateLinkServiceConnections` approves in the same breath, and needs to be allowed to; by
-    `manualPrivateLinkServiceConnections` one asks."""
-    found = {}
-    for each in (body.get("properties") or {}).get("privateLinkServiceConnections") or []:
-        target = (each.get("properties") or {}).get("privateLinkServiceId") if isinstance(each, dict) else None
-        if isinstance(target, str):
-            found[target] = f"{CLUSTER}/privateEndpointConnectionsApproval/action"
-    return found
+    `manualPrivateLinkServiceConnections` one asks. Names of properties count in any case, as when they are stored."""
+    approved = [
+        value
+        for properties in _members(body, "properties")
+        for value in _members(properties, "privateLinkServiceConnections")
+    ]
+    return dict.fromkeys(ids_in(approved), f"{CLUSTER}/privateEndpointConnectionsApproval/action")
+
+
+def _members(value: object, name: str) -> list[object]:
+    return [each for key, each in value.items() if str(key).lower() == name.lower()] if isinstance(value, dict) else []

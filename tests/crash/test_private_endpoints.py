@@ -1,0 +1,88 @@
+"""Death before and after each step of what is asked of private endpoints: every address leads somewhere or is gone.
+
+As `test_every_network_step`, beside a private cluster: an endpoint in another network, its zone group, and what remains
+of them when the cluster goes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from .test_every_network_step import Request, body, network, play, ref, subnet, until_dead
+from .world import CLUSTER, GROUP, Life, World, cluster, everywhere, quickly
+
+NETWORK = f"{GROUP}/providers/Microsoft.Network"
+OTHER, ENDPOINT = f"{NETWORK}/virtualNetworks/other", f"{NETWORK}/privateEndpoints/mine"
+ZONE, ZONES = f"{NETWORK}/privateDnsZones/privatelink.westeurope.azmk8s.io", f"{ENDPOINT}/privateDnsZoneGroups/default"
+CONNECTION = {"name": "c", "properties": {"privateLinkServiceId": CLUSTER, "groupIds": ["management"]}}
+
+GIVEN: list[Request] = [
+    (CLUSTER, cluster(private=True, one=1)),
+    (OTHER, network("10.224.0.0/16", subnet("10.224.0.0/24"))),
+    (ZONE, {"location": "global", "properties": {}}),
+]
+CREATE: list[Request] = [
+    (ENDPOINT, body(subnet=ref(f"{OTHER}/subnets/s"), privateLinkServiceConnections=[CONNECTION])),
+    (ZONES, {"properties": {"privateDnsZoneConfigs": [{"name": "z", "properties": {"privateDnsZoneId": ZONE}}]}}),
+]
+DELETE: list[Request] = [(ENDPOINT, None), (ZONE, None), (OTHER, None), (CLUSTER, None)]
+RUNS: dict[str, tuple[list[Request], list[Request], int]] = {
+    "create": (GIVEN, CREATE, 2),
+    "delete": ([*GIVEN, *CREATE], DELETE, 0),
+    "delete the cluster first": ([*GIVEN, *CREATE], [(CLUSTER, None), *DELETE[:-1]], 0),
+}
+"""What is there before, what is asked, and how many private links there are in the end."""
+
+
+async def check(life: Life, links: int) -> None:
+    await life.check_all()
+    assert len(life.host.traffic.private_links.whole) == links  # type: ignore[attr-defined]
+    names = {each.rid.type.rsplit("/", 1)[1] for each in life.store.list()}
+    if links:
+        (record,) = life.store.list(type="Microsoft.Network/privateDnsZones/A", under=ZONE)
+        assert record.properties["aRecords"] == [{"ipv4Address": "10.224.0.4"}]
+        connections = life.store.list(type="Microsoft.ContainerService/managedClusters/privateEndpointConnections")
+        assert len(connections) == links
+    else:
+        assert life.host.objects == {}
+        assert names <= {"subscriptions", "resourceGroups"}
+
+
+@pytest.mark.parametrize("what", RUNS)
+async def test_killed_at_any_step_of_an_endpoint_it_ends_as_if_it_had_not_been(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly(monkeypatch)
+    before, asked, links = RUNS[what]
+    start = World("linux", tmp_path / "given")
+    async with start.life() as life:
+        await play(life, before)
+    undisturbed = start.copy(tmp_path / "undisturbed")
+    async with undisturbed.life() as life:
+        await life.quiet()
+        life.points.clear()
+        await play(life, asked)
+        await check(life, links)
+        points = _points(life.points)
+    assert len(points) > 5
+
+    async def die(world: World, point: str) -> None:
+        armed = False
+        async with world.life(lambda passed: armed and passed == point) as life:
+            await life.quiet()
+            armed = True
+            done = await until_dead(life, asked)
+        async with world.life() as life:
+            await life.quiet()
+            await play(life, asked[done:])
+            await check(life, links)
+
+    await everywhere(start, points, tmp_path, die)
+
+
+def _points(passed: Sequence[str]) -> list[str]:
+    """Those of endpoints, groups and the cluster: the others' are gone through elsewhere."""
+    return [each for each in dict.fromkeys(passed) if each.startswith(("privateEndpoints/", "managedClusters/"))]
