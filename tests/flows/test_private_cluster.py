@@ -22,6 +22,7 @@ from installation import Installation, kubectl_program
 from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.protocols import Nic
 from sorairo.engine.ids import host_name
+from wire import PATIENCE
 
 pytestmark = [
     pytest.mark.root,
@@ -63,6 +64,11 @@ class Cluster:
         interface = self.get(self.get(endpoint)["networkInterfaces"][0]["id"])
         return str(interface["ipConfigurations"][0]["properties"]["privateIPAddress"])
 
+    def state(self, endpoint: str) -> str:
+        """Of the connection that a private endpoint has asked for."""
+        (asked,) = self.get(endpoint)["manualPrivateLinkServiceConnections"]
+        return str(asked["properties"]["privateLinkServiceConnectionState"]["status"])
+
     @property
     def node(self) -> str:
         """Its node's network namespace."""
@@ -83,8 +89,12 @@ class Cluster:
 
     def answers(self, address: str, *, inside: str | None) -> bool:
         """Whether the API server answers a client with the cluster's kubeconfig at an address. None: on this host."""
+        with self.links.socket(inside) if inside else socket.socket() as probe:
+            probe.settimeout(PATIENCE)
+            if probe.connect_ex((address, 443)) != 0:
+                return False
         enter = ["nsenter", f"--net={self.links.namespace_path(inside)}"] if inside else []
-        at = [f"--server=https://{address}:443", f"--tls-server-name={self.name}", "--request-timeout=2s"]
+        at = [f"--server=https://{address}:443", f"--tls-server-name={self.name}", "--request-timeout=10s"]
         command = [*enter, *kubectl_program(), f"--kubeconfig={self.kubeconfig}", *at, "get", "--raw", "/readyz"]
         return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == "ok"
 
@@ -220,8 +230,7 @@ def test_another_network_reaches_it_by_a_private_endpoint_while_that_is_approved
         assert interface.json()["error"]["code"] == "NicInUseWithPrivateEndpoint"
         cluster.delete(connection["id"])
         eventually("it is cut", lambda: not cluster.answers(address, inside=machine))
-        (shown,) = cluster.get(ENDPOINT)["manualPrivateLinkServiceConnections"]
-        assert shown["properties"]["privateLinkServiceConnectionState"]["status"] == "Disconnected"
+        eventually("it says so", lambda: cluster.state(ENDPOINT) == "Disconnected")
     finally:
         cluster.take(machine)
     assert cluster.delete(ENDPOINT)["status"] == "Succeeded"
