@@ -128,3 +128,31 @@ class Wire:
     def pod(self, namespace: str, address: str) -> None:
         """An address within a node, as its pods have (without a namespace of their own)."""
         self.ip(namespace, "addr", "add", f"{address}/32", "dev", "lo")
+
+
+# --- what goes out of the machine --------------------------------------------------------------------------
+
+EVERY_PROTOCOL = 0x0003
+OUTGOING = 4
+CONTROL = "198.51.100.99"
+
+
+@contextlib.contextmanager
+def outward() -> Iterator[list[tuple[str, str]]]:
+    """Addresses (source, destination) of IPv4 packets that go out by any link of the host's own, but loopback and
+    links of sorairo's; complete when the block ends. That they would be seen is shown by one that the host sends."""
+    found: list[tuple[str, str]] = []
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(EVERY_PROTOCOL)) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        yield found
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+            own.sendto(b"control", (CONTROL, 9))
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                data, (link, protocol, kind, *_) = sock.recvfrom(65535)
+                if kind == OUTGOING and protocol == 0x0800 and link != "lo" and not link.startswith("sorairo-"):
+                    found.append((socket.inet_ntoa(data[12:16]), socket.inet_ntoa(data[16:20])))
+    routes = Path("/proc/net/route").read_text().splitlines()[1:]
+    if any(line.split()[1] == "00000000" for line in routes):
+        assert any(destination == CONTROL for _, destination in found)

@@ -13,6 +13,7 @@ import pytest
 
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.traffic import HollowBalancers, HollowPublicAddresses
+from sorairo.drivers.linux import nft
 from sorairo.drivers.linux.traffic import LinuxBalancers, LinuxFirewalls, LinuxPublicAddresses
 from sorairo.drivers.protocols import DriverError, Leg, Links, Network, Nic
 from sorairo.drivers.traffic import (
@@ -551,3 +552,29 @@ async def test_a_connection_that_was_idle_too_long_ends(balancers: Balancers, wi
     for _, ends in held:
         for end in ends:
             end.close()
+
+
+@real
+async def test_one_rule_more_is_told_by_itself(
+    balancers: Balancers, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among a hundred: what the kernel is told is about one. And if somebody else has been at it, all of it."""
+    told: list[str] = []
+    apply = nft.apply
+    monkeypatch.setattr(nft, "apply", lambda text: (told.append(text), apply(text)))
+    rules = tuple(BalancerRule(f"r{n}", wire.public(50), "tcp", 80 + n, BACKENDS, True, idle=240) for n in range(102))
+    for count in (100, 101):
+        await balancers.ensure_balancer(Balancer("lb1", "/owner/lb1", "net1", rules[:count]))
+    assert len(told[0]) > 20000
+    assert len(told[1]) < 1500
+    wire.nft("net1", f"delete element ip sorairo midway {{ {wire.public(50)} . 80 : goto forgotten }}")
+    for some in (rules[:102], rules[1:102], rules[1:100]):
+        await balancers.ensure_balancer(Balancer("lb1", "/owner/lb1", "net1", some))
+    assert (await balancers.observe_balancers()).partial == {}
+    assert ends_of(wire) == 99
+
+
+def ends_of(wire: Wire) -> int:
+    with wire.inside("net1"):
+        words = ["nft", "list", "map", "ip", "sorairo", "midway"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.count("goto forgotten")

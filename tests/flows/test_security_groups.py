@@ -17,6 +17,7 @@ import pytest
 
 from flows_shared import eventually
 from installation import Installation
+from wire import outward
 
 from .test_reach_a_pod import BUSYBOX, GROUP, NETWORK, Cluster, curl
 
@@ -154,6 +155,25 @@ def test_the_control_plane_reaches_its_nodes_whatever_the_rules_say(cluster: Clu
         assert "listening on" in cluster.kubectl("logs", "deployment/web")
     finally:
         remove(cluster, rule)
+
+
+def test_pods_send_nothing_out_of_the_machine(cluster: Cluster) -> None:
+    """Whatever their node's way out is: names, pages and pings of the world are not even asked for."""
+    ways = (
+        "nslookup example.com 8.8.8.8",
+        "nc -w 1 8.8.8.8 53",
+        "wget -T 1 -qO- http://1.1.1.1:443/",
+        "wget -T 1 -qO- http://203.0.113.9/",
+        "ping -c 1 -W 1 8.8.8.8",
+    )
+    asked = " & ".join(f"timeout 2 {each} </dev/null && echo through" for each in ways)
+    (pod,) = (p for p in cluster.get("pods")["items"] if p["metadata"]["name"] == "box")
+    own = {pod["status"]["podIP"], pod["status"]["hostIP"]}
+    prefix = cluster.on.state.fabric.public_range.rpartition(".")[0]
+    with outward() as seen:
+        assert "through" not in cluster.kubectl("exec", "box", "--", "sh", "-c", f"{asked} & wait")
+    targets = ("8.8.8.8", "1.1.1.1", "203.0.113.9")
+    assert [(a, b) for a, b in seen if b in targets or a in own or a.startswith(prefix)] == []
 
 
 def test_a_new_node_is_guarded_from_its_first_packet_on(cluster: Cluster, address: str) -> None:

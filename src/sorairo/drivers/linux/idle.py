@@ -10,22 +10,24 @@ A reset goes back where the packet came from by that link's mark, for a floating
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from sorairo.drivers.linux.fabric import EDGE, nic_link
-from sorairo.drivers.linux.nft import Piece, chain, collection
+from sorairo.drivers.linux.nft import Filled, Piece, chain, collection, filled
 from sorairo.drivers.linux.world import World
 
 _PORTS, _HOSTS = "midway", "midway_all"
 _SOURCES, _ADDRESSES, _SLOTS = "idle_sources", "idle_addresses", "slots"
 _FORGOTTEN, _REFUSED, _TO, _FROM = "forgotten", "refused", "midway-to", "midway-from"
-_COLLECTIONS = {
-    _PORTS: ("map", "type ipv4_addr . inet_service : verdict;"),
-    _HOSTS: ("map", "type ipv4_addr : verdict;"),
-    _SOURCES: ("set", "type ipv4_addr; flags interval; auto-merge;"),
-    _ADDRESSES: ("set", "type ipv4_addr;"),
-    _SLOTS: ("map", "type ifname : mark;"),
+_Kind = Literal["set", "map"]
+_COLLECTIONS: dict[str, tuple[_Kind, str, str]] = {
+    _PORTS: ("map", _PORTS, "type ipv4_addr . inet_service : verdict;"),
+    _HOSTS: ("map", _HOSTS, "type ipv4_addr : verdict;"),
+    _SOURCES: ("set", _SOURCES, "type ipv4_addr; flags interval; auto-merge;"),
+    _ADDRESSES: ("set", _ADDRESSES, "type ipv4_addr;"),
+    _SLOTS: ("map", _SLOTS, "type ifname : mark;"),
 }
-PIECES = ("times", "ends")
+PIECES = ("times", "ends", "idle")
 MIDWAY = "ct state new tcp flags & (syn | rst) == 0"
 STEER = f"{MIDWAY} jump {_TO}"
 """Before routing, for there may be no route to a frontend."""
@@ -38,7 +40,7 @@ ANSWERS = "meta l4proto icmp meta mark set 0"
 def base() -> str:
     """Text of what the rules of every network mention."""
     return (
-        "".join(collection(kind, name, typed) for name, (kind, typed) in _COLLECTIONS.items())
+        "".join(collection(*each) for each in _COLLECTIONS.values())
         + chain(_FORGOTTEN, "counter drop")
         + chain(_REFUSED, f"meta mark set iifname map @{_SLOTS}", "counter reject with tcp reset")
         + chain(
@@ -72,7 +74,7 @@ def given(seconds: int) -> str:
     return f'meta l4proto tcp ct timeout set "idle-{seconds}"' if seconds else ""
 
 
-def ends(world: World) -> Piece:
+def ends(world: World) -> list[Piece]:
     """Whose packets are of a forgotten connection if they begin midway."""
     ports: dict[str, str] = {}
     hosts: dict[str, str] = {}
@@ -89,19 +91,23 @@ def ends(world: World) -> Piece:
                 if into.get(key) != _REFUSED:
                     into[key] = verdict
     ways = [way for each in world.outbounds.values() for way in each.ways if way.idle and way.reset]
-    return Piece(
-        "ends",
-        _filled(_PORTS, _verdicts(ports))
-        + _filled(_HOSTS, _verdicts(hosts))
-        + _filled(_SOURCES, sorted({source for way in ways for source in way.sources}))
-        + _filled(_ADDRESSES, sorted({address for way in ways for address in way.addresses}))
-        + _filled(_SLOTS, [f'"{nic_link(i)}" : {nic.slot}' for i, nic in world.nics.items()] if ports or hosts else []),
-    )
+    slots = [f'"{nic_link(i)}" : {nic.slot}' for i, nic in world.nics.items()]
+    sources = sorted({source for way in ways for source in way.sources})
+    return [
+        filled(
+            "ends",
+            _all(_PORTS, _verdicts(ports)),
+            _all(_HOSTS, _verdicts(hosts)),
+            _all(_ADDRESSES, sorted({address for way in ways for address in way.addresses})),
+            _all(_SLOTS, slots if ports or hosts else []),
+        ),
+        Piece("idle", collection(*_COLLECTIONS[_SOURCES], sources)),
+    ]
 
 
-def _filled(name: str, elements: Iterable[str]) -> str:
-    kind, typed = _COLLECTIONS[name]
-    return collection(kind, name, typed, [*elements])
+def _all(name: str, elements: Iterable[str]) -> Filled:
+    kind, _, typed = _COLLECTIONS[name]
+    return Filled(kind, name, typed, tuple(elements))
 
 
 def _verdicts(found: Mapping[str, str]) -> list[str]:

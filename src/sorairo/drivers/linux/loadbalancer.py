@@ -17,7 +17,7 @@ from functools import lru_cache
 from sorairo.drivers.linux import idle
 from sorairo.drivers.linux.fabric import nic_link
 from sorairo.drivers.linux.netlink import rule_preferences, table_links
-from sorairo.drivers.linux.nft import Piece, chain, collection
+from sorairo.drivers.linux.nft import Filled, Piece, chain, filled
 from sorairo.drivers.linux.world import NicRecord, World
 from sorairo.drivers.traffic import Balancer, BalancerRule
 
@@ -61,8 +61,8 @@ def pieces(world: World) -> list[Piece]:
             key = f"{rule.frontend} . {rule.protocol} . {rule.port}" if rule.port else rule.frontend
             where = ("lb_steer" if rule.floating else "lb_target") + ("" if rule.port else "_all")
             dispatch[where].append(f"{key} : goto {name}")
-    maps = (collection("map", name, f"type {key} : verdict;", dispatch[name]) for name, key in MAPS.items())
-    return [*made, Piece("balancing", "".join(maps))]
+    maps = (Filled("map", name, f"type {key} : verdict;", tuple(dispatch[name])) for name, key in MAPS.items())
+    return [*made, filled("balancing", *maps)]
 
 
 Up = tuple[tuple[str, int, int], ...]

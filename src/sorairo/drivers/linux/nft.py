@@ -9,11 +9,13 @@ so whether it stands as asked is read from the kernel, by one short list, and wh
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 from sorairo.drivers.linux import netlink, programs
 from sorairo.drivers.protocols import DriverError
@@ -21,6 +23,30 @@ from sorairo.drivers.protocols import DriverError
 TABLE = "sorairo"
 _STANDING = "standing"
 """Set of digests (in the guise of IPv6 addresses, the longest key there is), each with its piece's name."""
+
+_REMEMBERED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A set or map without intervals, and all that is in it."""
+
+    kind: Literal["set", "map"]
+    name: str
+    typed: str
+    elements: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return collection(self.kind, self.name, self.typed, self.elements)
+
+    def since(self, before: Filled) -> str:
+        """Text that makes it this of what it was."""
+        path = f"ip {TABLE} {self.name}"
+        gone, come = _without(before.elements, self.elements), _without(self.elements, before.elements)
+        return (f"delete element {path} {{ {', '.join(gone)} }}\n" if gone else "") + (
+            f"add element {path} {{ {', '.join(come)} }}\n" if come else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +62,8 @@ class Piece:
     chain: bool = False
     change: tuple[str, str] | None = None
     """An earlier version's digest, and what makes of that one, where it stands, this one: shorter than `text`."""
+    filled: tuple[Filled, ...] = ()
+    """What `text` fills, where it does nothing else: then what this process has written before is changed in place."""
 
     @property
     def digest(self) -> str:
@@ -66,6 +94,20 @@ def collection(kind: str, name: str, typed: str, elements: Sequence[str] | None 
     return text
 
 
+_written: dict[str, Piece] = {}
+"""By digest: pieces of sets and maps that this process wrote lately."""
+
+
+def filled(name: str, *parts: Filled) -> Piece:
+    """A piece of sets and maps alone: of hundreds of elements, one changes at a time."""
+    return Piece(name, "".join(part.text for part in parts), filled=parts)
+
+
+def _without(these: Sequence[str], those: Sequence[str]) -> list[str]:
+    other = {*those}
+    return [each for each in these if each not in other]
+
+
 def sync(pieces: Sequence[Piece], now: Mapping[str, str] | None = None, *, table: str = TABLE) -> None:
     """Bring the table of the namespace the thread is in in line, in one transaction, or none if it is. Without pieces
     the whole table goes.
@@ -84,21 +126,43 @@ def sync(pieces: Sequence[Piece], now: Mapping[str, str] | None = None, *, table
     gone = [now[name] for name in (*stale, *(piece.name for piece in changed)) if name in now]
     come = [f'{piece.digest} comment "{piece.name}"' for piece in changed]
     chains, sets = [n for n in stale if n[0] != "@"], [n[1:] for n in stale if n[0] == "@"]
-    apply(
-        f"add table ip {table}\nadd set ip {table} {_STANDING} {{ type ipv6_addr; }}\n"
-        + (f"delete element ip {table} {_STANDING} {{ {', '.join(gone)} }}\n" if gone else "")
-        + (f"add element ip {table} {_STANDING} {{ {', '.join(come)} }}\n" if come else "")
-        + "".join(_text(piece, now) for piece in changed)
-        + "".join(f"flush chain ip {table} {name}\n" for name in chains)
-        + "".join(f"delete chain ip {table} {name}\n" for name in chains)
-        + "".join(f"delete set ip {table} {name}\n" for name in sets)
-    )
+
+    def text(each: Callable[[Piece], str]) -> str:
+        return (
+            f"add table ip {table}\nadd set ip {table} {_STANDING} {{ type ipv6_addr; }}\n"
+            + (f"delete element ip {table} {_STANDING} {{ {', '.join(gone)} }}\n" if gone else "")
+            + (f"add element ip {table} {_STANDING} {{ {', '.join(come)} }}\n" if come else "")
+            + "".join(map(each, changed))
+            + "".join(f"flush chain ip {table} {name}\n" for name in chains)
+            + "".join(f"delete chain ip {table} {name}\n" for name in chains)
+            + "".join(f"delete set ip {table} {name}\n" for name in sets)
+        )
+
+    try:
+        apply(text(lambda piece: _change(piece, now)))
+    except DriverError:
+        if not any(_before(piece, now) for piece in changed):
+            raise
+        apply(text(lambda piece: piece.text))  # Somebody else has been at it: it is not what was written.
+    for piece in changed:
+        if piece.filled:
+            _written[piece.digest] = piece
+            while len(_written) > _REMEMBERED:
+                with contextlib.suppress(KeyError, StopIteration):
+                    del _written[next(iter(_written))]
 
 
-def _text(piece: Piece, now: Mapping[str, str]) -> str:
+def _change(piece: Piece, now: Mapping[str, str]) -> str:
     if piece.change is not None and now.get(piece.name) == piece.change[0]:
         return piece.change[1]
+    if before := _before(piece, now):
+        return "".join(new.since(old) for new, old in zip(piece.filled, before.filled, strict=True))
     return piece.text
+
+
+def _before(piece: Piece, now: Mapping[str, str]) -> Piece | None:
+    """The version of it that stands, if it is known."""
+    return _written.get(now.get(piece.name, "")) if piece.filled else None
 
 
 def apply(text: str) -> None:

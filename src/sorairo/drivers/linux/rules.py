@@ -25,7 +25,7 @@ _ADDRESS_TO_ADDRESS = "type ipv4_addr : ipv4_addr;"
 def network(world: World) -> list[Piece]:
     parts = (firewall, loadbalancer, outbound, steering, peering)
     made = (piece for part in parts for piece in part.pieces(world))
-    return [base(world), idle.times(world), *made, idle.ends(world), _publics(world), names(world)]
+    return [base(world), idle.times(world), *made, *idle.ends(world), _publics(world), names(world)]
 
 
 def base(world: World) -> Piece:
