@@ -61,6 +61,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--minor", action="append", choices=minors, help=f"a Kubernetes minor; without it {minors[0]}")
     which.add_argument("--all", action="store_true", help=f"every Kubernetes minor: {', '.join(minors)}")
+    optional = [component.name for component in components.OPTIONAL]
+    parser.add_argument("--with", action="append", choices=optional, default=[], dest="besides", help="this one too")
     parser.add_argument("--only", action="append", metavar="COMPONENT", help="this component and what it needs")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="write wheels there")
     parser.add_argument("--install", type=Path, metavar="PYTHON", help="make what is built importable there, uncopied")
@@ -85,7 +87,9 @@ def wanted(options: argparse.Namespace, known: list[Component]) -> list[Componen
 def main() -> int:
     options = arguments()
     minors = components.minors()
-    known = components.chosen(minors if options.all else options.minor or minors[:1])
+    named = {*options.besides, *(options.only or ())}
+    named |= {need for each in components.SPECS if each.name in named for need in each.needs}
+    known = components.chosen(minors if options.all else options.minor or minors[:1], named)
     where = components.folders(known)
     progress = Progress()
     report: dict[str, object] = {}

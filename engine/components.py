@@ -1,13 +1,14 @@
 """What the engine is made of: each component's sources and files. Versions are those of the go.mod files."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cache
 import images
 from recipes import CProgram, DebianFiles, GoPrograms, ImageArchive, Program, Recipe
+from specs import SpecImages
 
 HERE = Path(__file__).parent
 
@@ -153,6 +154,31 @@ CLIENTS = (
 )
 """What people run rather than sorairo: a wheel each, for `sorairo-engine` has no room left."""
 
+OPTIONAL = (
+    _go(
+        "cloud-provider",
+        "tools/cloud-provider",
+        "k8s.io/cloud-provider",
+        Program(".", "bin/cloud-controller-manager", ("grpcnotrace", "notest"), _COMPONENT_BASE),
+    ),
+)
+"""What is built only when it is asked for by name (`--with`), a wheel each: nothing needs it unless it is chosen."""
+
+_AGNHOST = Program("k8s.io/kubernetes/test/images/agnhost", "bin/agnhost", ("grpcnotrace", "notest"))
+SPECS = (
+    _go(
+        "e2e",
+        "tools/e2e",
+        "k8s.io/kubernetes",
+        Program(".", "bin/e2e", ("grpcnotrace", "notest"), _COMPONENT_BASE),
+    ),
+    _go("agnhost", "tools/e2e", "k8s.io/kubernetes", _AGNHOST),
+    Component(
+        "image-specs", pinned("tools/e2e", "k8s.io/kubernetes"), SpecImages(), ("agnhost", "pause", "supervisor")
+    ),
+)
+"""Kubernetes' own specs and the image that they use: built when they are asked for (`--only`), in no wheel."""
+
 ONLY_IN_IMAGES = ("pause", "web", "metrics-server")
 
 
@@ -180,7 +206,8 @@ def folders(components: Iterable[Component]) -> dict[str, Path]:
     return where
 
 
-def chosen(wanted_minors: list[str]) -> list[Component]:
-    """Everything for these minors, in the order in which it is worth having: one Kubernetes first, the others last."""
+def chosen(wanted_minors: list[str], besides: Collection[str] = ()) -> list[Component]:
+    """Everything for these minors, in the order in which it is worth having: one Kubernetes first, the others last.
+    `besides`: names of optional ones."""
     first, *others = [kubernetes(minor) for minor in wanted_minors]
-    return [first, *PROGRAMS, *IMAGES, *CLIENTS, *others]
+    return [first, *PROGRAMS, *IMAGES, *CLIENTS, *others, *(c for c in (*OPTIONAL, *SPECS) if c.name in besides)]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cache
-from components import CLIENTS, IMAGES, ONLY_IN_IMAGES, PROGRAMS, Component
+from components import CLIENTS, IMAGES, ONLY_IN_IMAGES, OPTIONAL, PROGRAMS, Component
 from licences import Licences
 from recipes import DebianFiles
 from toolchain import run
@@ -111,6 +111,11 @@ def distributions(components: list[Component], where: Mapping[str, Path]) -> lis
                     {"VERSION": component.version},
                 )
             )
+        if component in OPTIONAL:
+            summary = f"{component.name} {component.version}, which sorairo runs where it is asked to"
+            folder = {component.name: where[component.name]}
+            names = {"VERSION": component.version}
+            found.append(Distribution(f"sorairo-{component.name}", component.version, summary, folder, names))
     archives = {component.name: where[component.name] for component in built if component in IMAGES}
     if archives:
         summary = "Container images that a sorairo cluster starts with"

@@ -13,6 +13,7 @@ from installation import free_port
 from sorairo.doors import Doors
 from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.protocols import DriverError, Leg
+from sorairo.imds.listeners import Door
 from sorairo.state import State
 from sorairo.tls import ensure_certificates
 
@@ -23,7 +24,12 @@ async def test_a_door_opens_answers_and_closes(tmp_path: Path, monkeypatch: pyte
     ensure_certificates(state)
     links, port = HollowLinks(), free_port()
     certificate, key = state.server_certificate, state.server_key
-    doors = Doors(links, PlainTextResponse("here"), "127.0.0.1", port, certificate=certificate, key=key)
+
+    def door(says: str) -> Door:
+        return Door("127.0.0.1", port, lambda name: PlainTextResponse(f"{says} {name}"), certificate, key)
+
+    metadata = Door("127.0.0.1", free_port(), lambda name: PlainTextResponse("a token"))
+    doors = Doors(links, [door("here")], [door("all of it"), metadata])
     with pytest.raises(DriverError):
         await doors.open("c")
     await links.ensure_leg(Leg("c", "/subscriptions/s/c", "c", "198.18.0.20"))
@@ -35,7 +41,11 @@ async def test_a_door_opens_answers_and_closes(tmp_path: Path, monkeypatch: pyte
             await doors.open("c")
             await doors.open("c")
             assert doors.is_open("c")
-            assert (await inside.get("/")).text == "here"
+            assert (await inside.get("/")).text == "here c"
+            assert not doors.is_open("c", whole=True)
+        await doors.open("c", whole=True)
+        assert (await inside.get("/")).text == "all of it c"
+        assert (await inside.get(f"http://127.0.0.1:{metadata.port}")).text == "a token"
         await doors.close_all()
         assert not doors.is_open("c")
         with pytest.raises(httpx.TransportError):

@@ -137,15 +137,17 @@ install_dev() {
 
 engine() {
     shopt -s nullglob
-    local ready=("$wheels"/sorairo_kubernetes_*.whl) around=("$wheels"/sorairo_engine-*.whl "$wheels"/sorairo_images-*.whl "$wheels"/sorairo_kubelogin-*.whl)
+    local ready=("$wheels"/sorairo_kubernetes_*.whl "$wheels"/sorairo_cloud_provider-*.whl)
+    local around=("$wheels"/sorairo_engine-*.whl "$wheels"/sorairo_images-*.whl "$wheels"/sorairo_kubelogin-*.whl)
     shopt -u nullglob
     if [ ${#ready[@]} -gt 0 ] && [ ${#around[@]} -ge 3 ]; then
         once wheels <(printf '%s\n' "${ready[@]}" "${around[@]}") -- install_wheels "${ready[@]}" "${around[@]}"
         return
     fi
     say "the engine: built once, the first time takes some twenty minutes on two cores"
-    # Tests choose between versions: they ask for all of them.
-    .venv/bin/python engine/build.py ${SORAIRO_MINORS:+--all} --install .venv/bin/python >&2 ||
+    # Tests choose between versions, and between cloud controllers: they ask for all of them.
+    .venv/bin/python engine/build.py ${SORAIRO_MINORS:+--all} ${SORAIRO_WITH:+--with "$SORAIRO_WITH"} \
+        --install .venv/bin/python >&2 ||
         fail "the engine was not built" "the log is named above; then again: make up"
 }
 install_wheels() {

@@ -2,8 +2,9 @@
 
 On Azure it is a program of the hidden control plane. Here it is a few tasks of the daemon, since a process each would
 cost 40 MB; it still signs in as its cluster's principal and asks ARM over HTTPS, and can do no more than that may.
-`python -m sorairo.cluster.cloud` is the same as a program of its own. `SORAIRO_CLOUD_CONTROLLER=none` lets it, or
-another, run in place of these.
+`python -m sorairo.cluster.cloud` is the same as a program of its own. A cluster's tag `sorairo-cloud-controller`
+(`upstream`, or `none` for one that somebody runs), or `SORAIRO_CLOUD_CONTROLLER=none` for all, lets another work in
+place of these.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from sorairo.engine.types import Resource
 from sorairo.identity.directory import Directory
 from sorairo.identity.tokens import LIFETIME, Tokens
 from sorairo.members import Members
-from sorairo.providers.microsoft_containerservice import cloud, principal
+from sorairo.providers.microsoft_containerservice import cloud, principal, upstream
+from sorairo.providers.microsoft_containerservice.admission import CLUSTER
 from sorairo.providers.microsoft_containerservice.observe import running_access
 from sorairo.store import Store
 
@@ -48,9 +50,9 @@ class Member:
 
 
 def member(cluster: Resource, *, tenant_id: str, endpoint: str) -> Member | None:
-    """None: it has no control plane to control anything for, or it is stopped."""
+    """None: it has no control plane to control anything for, or it is stopped; or another one works there."""
     way = running_access(cluster)
-    if cluster.deleting or way is None:
+    if cluster.deleting or way is None or upstream.controller(cluster) != upstream.OURS:
         return None
     config = cloud.config(cluster, tenant_id=tenant_id, resource_manager=endpoint)
     return Member(way, config, cloud.identity_id(cluster))
@@ -101,14 +103,14 @@ class Clouds:
         """A secret expires and a principal is deleted without a word to the cluster, whose document is to say it."""
         while True:
             await asyncio.sleep(LOOK)
-            for key, credential in list(self._credentials.items()):
-                cluster = self._store.get(key)
-                if cluster is None or not cluster.settled:
+            for cluster in self._store.list(type=CLUSTER):
+                if not cluster.settled or running_access(cluster) is None:
                     continue
                 told = (cluster.status.get("status") or {}).get("provisioningError")
                 if principal.refusal(self._directory, cluster) != told:
-                    credential.forget()
-                    self._look(key)
+                    if credential := self._credentials.get(cluster.key):
+                        credential.forget()
+                    self._look(cluster.key)
 
     async def _control(self, key: str, it: Member, http: httpx.AsyncClient) -> None:
         credential = self._credentials[key] = self._credential(it, http)

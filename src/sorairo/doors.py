@@ -9,81 +9,91 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from socket import SO_REUSEADDR, SOL_SOCKET
 
 import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
 from sorairo.drivers.protocols import DriverError, Links
+from sorairo.imds.listeners import Door
 
 
 @dataclass(slots=True)
-class _Door:
-    server: asyncio.Server
+class _Open:
     inode: int
     """Of the namespace it is in: one made anew by the same name has none."""
-    state: ServerState
+    whole: bool
+    servers: list[asyncio.Server] = field(default_factory=list)
+    state: ServerState = field(default_factory=ServerState)
+
+    def close(self) -> None:
+        """Also ends its connections: each of them would keep the namespace."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.state.connections):
+            connection.shutdown()
 
 
 class Doors:
-    """`substrate.Doors`. `app` is served over TLS at `host:port` of each namespace that has one."""
+    """`substrate.Doors`. `narrow`, or `whole`, is what is served in each namespace that has one; apps are made for a
+    namespace's name."""
 
-    def __init__(self, links: Links, app: ASGIApp, host: str, port: int, *, certificate: Path, key: Path) -> None:
+    def __init__(self, links: Links, narrow: Iterable[Door], whole: Iterable[Door]) -> None:
         self._links = links
-        self._at = (host, port)
-        self._config = uvicorn.Config(
-            app,
-            ssl_certfile=str(certificate),
-            ssl_keyfile=str(key),
+        self._doors = {False: tuple(narrow), True: tuple(whole)}
+        self._open: dict[str, _Open] = {}
+
+    def is_open(self, namespace: str, whole: bool = False) -> bool:
+        there = self._open.get(namespace)
+        return there is not None and there.whole == whole and there.inode == self._inode(namespace)
+
+    async def open(self, namespace: str, whole: bool = False) -> None:
+        """Idempotent. Raises DriverError when there is no such namespace, or somebody listens there."""
+        if self.is_open(namespace, whole):
+            return
+        await self.close(namespace)
+        it = _Open(self._inode(namespace), whole)
+        try:
+            for door in self._doors[whole]:
+                it.servers.append(await self._serve(door, namespace, it.state))
+        except BaseException:
+            it.close()
+            raise
+        self._open[namespace] = it
+
+    async def _serve(self, door: Door, namespace: str, state: ServerState) -> asyncio.Server:
+        config = uvicorn.Config(
+            door.app(namespace),
+            ssl_certfile=str(door.certificate) if door.certificate else None,
+            ssl_keyfile=str(door.key) if door.key else None,
             log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
             server_header=False,
         )
-        self._doors: dict[str, _Door] = {}
-
-    def is_open(self, namespace: str) -> bool:
-        door = self._doors.get(namespace)
-        return door is not None and door.inode == self._inode(namespace)
-
-    async def open(self, namespace: str) -> None:
-        """Idempotent. Raises DriverError when there is no such namespace, or somebody listens there."""
-        if self.is_open(namespace):
-            return
-        await self.close(namespace)
-        if not self._config.loaded:
-            self._config.load()
-        state, loop = ServerState(), asyncio.get_running_loop()
-        inode, sock = self._inode(namespace), self._links.socket(namespace)
+        config.load()
 
         def protocol() -> asyncio.Protocol:
-            made = self._config.http_protocol_class
-            return made(config=self._config, server_state=state, app_state={})  # type: ignore[call-arg]
+            return config.http_protocol_class(config=config, server_state=state, app_state={})  # type: ignore[call-arg]
 
+        sock = self._links.socket(namespace)
         try:
             sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-            sock.bind(self._at)
-            server = await loop.create_server(protocol, sock=sock, ssl=self._config.ssl)
+            sock.bind((door.address, door.port))
+            return await asyncio.get_running_loop().create_server(protocol, sock=sock, ssl=config.ssl)
         except OSError as e:
             sock.close()
-            raise DriverError(f"{self._at[0]}:{self._at[1]} in {namespace}: {e}") from e
-        self._doors[namespace] = _Door(server, inode, state)
+            raise DriverError(f"{door.address}:{door.port} in {namespace}: {e}") from e
 
     async def close(self, namespace: str) -> None:
-        """Also ends its connections: each of them would keep the namespace."""
-        door = self._doors.pop(namespace, None)
-        if door is None:
-            return
-        door.server.close()
-        for connection in list(door.state.connections):
-            connection.shutdown()
+        if there := self._open.pop(namespace, None):
+            there.close()
 
     async def close_all(self) -> None:
-        for namespace in list(self._doors):
+        for namespace in list(self._open):
             await self.close(namespace)
 
     def _inode(self, namespace: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -44,7 +45,20 @@ def engine_folders() -> dict[str, Path]:
         log.warning("the engine is not installed: clusters cannot be made")
     for entry in entry_points(group="sorairo.kubernetes"):
         folders[f"kubernetes-{entry.name}"] = Path(entry.load().BIN)
+    if upstream := upstream_folder():
+        folders["cloud"] = upstream
     return folders
+
+
+def upstream_folder() -> Path | None:
+    """Where upstream's cloud controller manager is: the engine's, or another that somebody brings."""
+    if brought := os.environ.get("SORAIRO_CLOUD_CONTROLLER_BIN"):
+        return Path(brought).absolute()
+    try:
+        import sorairo_cloud_provider
+    except ImportError:
+        return None
+    return Path(sorairo_cloud_provider.BIN)
 
 
 def image_archives() -> dict[str, Path]:

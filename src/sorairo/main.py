@@ -22,7 +22,7 @@ if __name__ == "__main__":
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sorairo import __version__
 from sorairo.arm.app import Arm, create_app
@@ -36,9 +36,10 @@ from sorairo.drivers.protocols import DriverError
 from sorairo.engine import trace
 from sorairo.engine.control import AsyncReader, Control
 from sorairo.engine.errors import not_implemented
+from sorairo.engine.ids import host_name
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Document, Resource
-from sorairo.hosts import Host, engine_folders, make_host, purge, stop
+from sorairo.hosts import Host, engine_folders, make_host, purge, stop, upstream_folder
 from sorairo.identity import http as identity_http
 from sorairo.identity.authorization import Authorization
 from sorairo.identity.bootstrap import bootstrap
@@ -48,6 +49,7 @@ from sorairo.identity.keys import load_keys
 from sorairo.identity.principal import Principal
 from sorairo.identity.tokens import Authority, Tokens
 from sorairo.identity.verify import Verifier
+from sorairo.imds import control_plane
 from sorairo.imds import service as instance_metadata
 from sorairo.imds.listeners import Door, Listeners
 from sorairo.logs import log_to
@@ -66,7 +68,7 @@ from sorairo.providers import (
 from sorairo.providers.microsoft_authorization.locks import Locks
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice import entra
-from sorairo.providers.microsoft_containerservice.admission import Capacity
+from sorairo.providers.microsoft_containerservice.admission import CLUSTER, Capacity
 from sorairo.providers.microsoft_containerservice.cloud import GRAPH, LOGIN, RESOURCE_MANAGER
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.reviews import PATHS as REVIEWS
@@ -91,11 +93,26 @@ def principal_of(directory: Directory, object_id: str) -> Principal:
     return Principal(object_id, directory.tenant_id, found.client_id if found else "", groups)
 
 
-def make_doors(state: State, config: Config, host: Host, app: ASGIApp) -> Doors | None:
-    """None: control planes are on the same loopback as the daemon."""
+def make_doors(
+    state: State, config: Config, host: Host, app: ASGIApp, inside: Inside, store: Store, tokens: Tokens
+) -> Doors | None:
+    """None: control planes are on the same loopback as the daemon. `app`: what all of them see of it."""
     if config.substrate == "hollow":
         return None
-    return Doors(host.links, app, config.host, config.port, certificate=state.server_certificate, key=state.server_key)
+
+    async def everything(scope: Scope, receive: Receive, send: Send) -> None:
+        await inside.arm(scope, receive, send)
+
+    def own(served: ASGIApp) -> Door:
+        return Door(config.host, config.port, lambda _: served, state.server_certificate, state.server_key)
+
+    def cluster(namespace: str) -> Resource | None:
+        return next((c for c in store.list(type=CLUSTER) if host_name(c.id) == namespace), None)
+
+    def identity(namespace: str) -> ASGIApp:
+        return control_plane.create_app(tokens, lambda: cluster(namespace))
+
+    return Doors(host.links, (own(app),), (own(everything), Door(METADATA, 80, identity)))
 
 
 def make_control(
@@ -128,7 +145,8 @@ def make_control(
 
     sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
     memory = None if substrate.hollow else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    capacity = Capacity(memory, float(os.environ.get("SORAIRO_MEMORY_OVERCOMMIT", "4")))
+    overcommit = float(os.environ.get("SORAIRO_MEMORY_OVERCOMMIT", "4"))
+    capacity = Capacity(memory, overcommit, upstream=upstream_folder() is not None)
     providers = [
         microsoft_resources.provider(store, inside),
         microsoft_authorization.provider(store, directory),
@@ -194,7 +212,7 @@ async def serve(state: State, config: Config) -> None:
     reviews = Reviews(
         store.get, lambda object_id: principal_of(directory, object_id), authorization, for_clusters.authenticate
     )
-    doors = make_doors(state, config, host, behind_doors(issuer, reviews))
+    doors = make_doors(state, config, host, behind_doors(issuer, reviews), inside, store, tokens)
     authority = entra.Authority(directory.tenant_id, config.endpoint, state.ca.read_text())
     addresses = state.fabric.public_addresses
     control = make_control(

@@ -307,17 +307,17 @@ class _Doors:
 
     def __init__(self, links: HollowLinks) -> None:
         self._links = links
-        self._open: set[str] = set()
+        self._open: dict[str, bool] = {}
 
-    def is_open(self, namespace: str) -> bool:
-        return namespace in self._open
+    def is_open(self, namespace: str, whole: bool = False) -> bool:
+        return self._open.get(namespace) == whole
 
-    async def open(self, namespace: str) -> None:
+    async def open(self, namespace: str, whole: bool = False) -> None:
         self._links.socket(namespace).close()
-        self._open.add(namespace)
+        self._open[namespace] = whole
 
     async def close(self, namespace: str) -> None:
-        self._open.discard(namespace)
+        self._open.pop(namespace, None)
 
 
 async def _never(*args: object, **kwargs: object) -> Any:

@@ -26,7 +26,7 @@ LONGEST_BODY = 64 * 1024
 MORE = "For more information refer to aka.ms/azureimds"
 
 
-class _Answer(Exception):
+class Failed(Exception):
     """An error in the words of metadata's own: `{"error": …}`."""
 
     def __init__(self, status: int, error: str, **more: Any) -> None:
@@ -55,17 +55,15 @@ class _Service:
     async def answer(self, request: Request) -> Response:
         try:
             return await self._answer(request)
-        except _Answer as e:
-            return _json(e.body, e.status)
-        except Refused as e:
-            return _json({"error": e.error, "error_description": e.description}, e.status)
+        except (Failed, Refused) as e:
+            return refusal(e)
 
     async def _answer(self, request: Request) -> Response:
         path = [p for p in request.url.path.split("/") if p]
         if not path or path[0].lower() != "metadata":
-            raise _Answer(404, "Not found")
+            raise Failed(404, "Not found")
         identity = len(path) > 1 and path[1].lower() == "identity"
-        self._headers(request, identity)
+        guard(request, identity)
         machine = find(self._reads, self._network, request.client.host if request.client else "")
         if machine is None:
             source = request.client.host if request.client else ""
@@ -76,7 +74,7 @@ class _Service:
                 return _json({"apiVersions": list(VERSIONS)})
             case ["instance", *_]:
                 self._only(request, "GET")
-                version = self._version(request, VERSIONS[0])
+                version = version_of(request, VERSIONS[0])
                 return _shown(instance.document(self._reads, machine, version), path[2:], request)
             case ["loadbalancer"]:
                 return self._balancers(request, machine)
@@ -84,59 +82,32 @@ class _Service:
                 return await self._events(request)
             case ["identity", "info"] if len(path) == 3:
                 self._only(request, "GET")
-                self._version(request, IDENTITY)
+                version_of(request, IDENTITY)
                 return _json({"tenantId": self._tokens.directory.tenant_id})
             case ["identity", "oauth2"] if [p.lower() for p in path[3:]] == ["token"]:
                 self._only(request, "GET")
-                self._version(request, IDENTITY)
-                return _json(token(self._tokens, machine, request.query_params), headers={"Cache-Control": "no-store"})
-        raise _Answer(404, "Not found")
-
-    def _headers(self, request: Request, identity: bool) -> None:
-        """What a request that was only passed on lacks or has: SSRF, and proxies that do not know what they carry."""
-        if request.headers.get("metadata", "").lower() != "true":
-            if identity:
-                raise Refused("invalid_request", "Required metadata header not specified")
-            raise _Answer(400, "Bad request. Required metadata header not specified")
-        if "x-forwarded-for" in request.headers:
-            if identity:
-                raise Refused("invalid_request", "Requests with an X-Forwarded-For header are not allowed")
-            raise _Answer(400, "Bad request. Requests with an X-Forwarded-For header are not allowed")
+                version_of(request, IDENTITY)
+                return secret(token(self._tokens, machine.model, request.query_params))
+        raise Failed(404, "Not found")
 
     def _only(self, request: Request, *methods: str) -> None:
         if request.method not in methods:
-            raise _Answer(405, f"Method not allowed. Only {' and '.join(methods)} are supported here")
-
-    def _version(self, request: Request, since: str) -> str:
-        version = request.query_params.get("api-version", "")
-        if not version:
-            raise _Answer(
-                400,
-                f"Bad request. api-version was not specified in the request. {MORE}",
-                **{"newest-versions": newest()},
-            )
-        if version not in VERSIONS or version < since:
-            raise _Answer(
-                400,
-                f"Bad request. api-version is invalid or was not specified in the request. {MORE}",
-                **{"newest-versions": newest()},
-            )
-        return version
+            raise Failed(405, f"Method not allowed. Only {' and '.join(methods)} are supported here")
 
     def _balancers(self, request: Request, machine: Machine) -> Response:
         if request.method != "GET":
-            raise _Answer(405, f'Http method not allowed: Path = "{request.url.path}", Method = "{request.method}"')
+            raise Failed(405, f'Http method not allowed: Path = "{request.url.path}", Method = "{request.method}"')
         if "api-version" not in request.query_params:
-            raise _Answer(400, 'Missing required parameter "api-version". Fix the request and retry.')
+            raise Failed(400, 'Missing required parameter "api-version". Fix the request and retry.')
         version = request.query_params["api-version"]
         if version not in VERSIONS or version < LOAD_BALANCERS:
-            raise _Answer(
+            raise Failed(
                 400,
                 f'Parameter value "{version}" isn\'t allowed for parameter "api-version". Fix the request and retry.',
             )
         found = balancing.document(self._reads, machine)
         if found is None:
-            raise _Answer(
+            raise Failed(
                 404,
                 "No load balancer metadata is found. Check if your virtual machine is using any nonbasic SKU load "
                 "balancer and retry later.",
@@ -148,20 +119,20 @@ class _Service:
 
         https://learn.microsoft.com/azure/virtual-machines/linux/scheduled-events"""
         self._only(request, "GET", "POST")
-        self._version(request, EVENTS)
+        version_of(request, EVENTS)
         if request.method == "GET":
             return _json({"DocumentIncarnation": 1, "Events": []})
         body = b""
         async for chunk in request.stream():
             body += chunk
             if len(body) > LONGEST_BODY:
-                raise _Answer(400, f"Bad request. The body is longer than {LONGEST_BODY} bytes")
+                raise Failed(400, f"Bad request. The body is longer than {LONGEST_BODY} bytes")
         try:
             asked = [str(r["EventId"]) for r in json.loads(body)["StartRequests"]]
         except (ValueError, KeyError, TypeError):
-            raise _Answer(400, 'Bad request. The body must be {"StartRequests": [{"EventId": "…"}]}') from None
+            raise Failed(400, 'Bad request. The body must be {"StartRequests": [{"EventId": "…"}]}') from None
         if asked:
-            raise _Answer(400, f"Bad request. There is no event {asked[0]}")
+            raise Failed(400, f"Bad request. There is no event {asked[0]}")
         return _json({})
 
 
@@ -172,10 +143,10 @@ def _shown(found: Document, path: list[str], request: Request) -> Response:
         value = _member(value, name)
     format = request.query_params.get("format", "json").lower()
     if format not in ("json", "text"):
-        raise _Answer(400, f"Bad request. format '{format[:20]}' is not supported: json or text")
+        raise Failed(400, f"Bad request. format '{format[:20]}' is not supported: json or text")
     if not isinstance(value, dict | list):
         if format != "text":
-            raise _Answer(400, "Bad request. This is a leaf: it needs the parameter format=text")
+            raise Failed(400, "Bad request. This is a leaf: it needs the parameter format=text")
         return Response(str(value), media_type="text/plain")
     if format == "json":
         return _json(value)
@@ -191,7 +162,46 @@ def _member(value: Any, name: str) -> Any:
         for key, each in value.items():
             if key.lower() == name.lower():
                 return each
-    raise _Answer(404, "Not found")
+    raise Failed(404, "Not found")
+
+
+def guard(request: Request, identity: bool) -> None:
+    """What a request that was only passed on lacks or has: SSRF, and proxies that do not know what they carry."""
+    if request.headers.get("metadata", "").lower() != "true":
+        if identity:
+            raise Refused("invalid_request", "Required metadata header not specified")
+        raise Failed(400, "Bad request. Required metadata header not specified")
+    if "x-forwarded-for" in request.headers:
+        if identity:
+            raise Refused("invalid_request", "Requests with an X-Forwarded-For header are not allowed")
+        raise Failed(400, "Bad request. Requests with an X-Forwarded-For header are not allowed")
+
+
+def version_of(request: Request, since: str) -> str:
+    version = request.query_params.get("api-version", "")
+    if not version:
+        raise Failed(
+            400,
+            f"Bad request. api-version was not specified in the request. {MORE}",
+            **{"newest-versions": newest()},
+        )
+    if version not in VERSIONS or version < since:
+        raise Failed(
+            400,
+            f"Bad request. api-version is invalid or was not specified in the request. {MORE}",
+            **{"newest-versions": newest()},
+        )
+    return version
+
+
+def refusal(e: Failed | Refused) -> Response:
+    if isinstance(e, Failed):
+        return _json(e.body, e.status)
+    return _json({"error": e.error, "error_description": e.description}, e.status)
+
+
+def secret(body: Document) -> Response:
+    return _json(body, headers={"Cache-Control": "no-store"})
 
 
 def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

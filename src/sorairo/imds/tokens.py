@@ -8,11 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from sorairo.engine.types import Document
+from sorairo.engine.types import Document, Resource
 from sorairo.identity import errors
 from sorairo.identity.directory import ServicePrincipal
 from sorairo.identity.tokens import LIFETIME, Tokens
-from sorairo.imds.machine import Machine
 
 CHOICES: dict[str, Callable[[ServicePrincipal], str]] = {
     "client_id": lambda p: p.client_id,
@@ -32,12 +31,12 @@ class Refused(Exception):
         self.error, self.description, self.status = error, description, status
 
 
-def token(tokens: Tokens, machine: Machine, query: Mapping[str, str]) -> Document:
-    """The answer to `oauth2/token`. Raises Refused."""
+def token(tokens: Tokens, model: Resource, query: Mapping[str, str]) -> Document:
+    """The answer to `oauth2/token`. `model`: the resource that has the identities. Raises Refused."""
     resource = query.get("resource", "")
     if not resource:
         raise Refused("invalid_request", "Required audience parameter not specified")
-    principal = _chosen(tokens, machine, query)
+    principal = _chosen(tokens, model, query)
     if not tokens.authority.knows(resource, tokens.directory):
         unknown = errors.unknown_resource(resource, tokens.directory.tenant["displayName"])
         raise Refused("invalid_resource", unknown.body()["error_description"])
@@ -56,8 +55,8 @@ def token(tokens: Tokens, machine: Machine, query: Mapping[str, str]) -> Documen
     }
 
 
-def _chosen(tokens: Tokens, machine: Machine, query: Mapping[str, str]) -> ServicePrincipal:
-    system, assigned = _identities(tokens, machine)
+def _chosen(tokens: Tokens, model: Resource, query: Mapping[str, str]) -> ServicePrincipal:
+    system, assigned = _identities(tokens, model)
     chosen = {k: v.lower() for k in CHOICES if (v := query.get(k))}
     if len(chosen) > 1:
         raise Refused("invalid_request", f"Only one of {', '.join(sorted(chosen))} may be specified")
@@ -79,11 +78,11 @@ def _chosen(tokens: Tokens, machine: Machine, query: Mapping[str, str]) -> Servi
     raise Refused("invalid_request", "Identity not found")
 
 
-def _identities(tokens: Tokens, machine: Machine) -> tuple[ServicePrincipal | None, list[ServicePrincipal]]:
-    """The machine's own, and those assigned to it that there still are."""
-    identity = machine.model.body.get("identity") or {}
+def _identities(tokens: Tokens, model: Resource) -> tuple[ServicePrincipal | None, list[ServicePrincipal]]:
+    """Its own, and those assigned to it that there still are."""
+    identity = model.body.get("identity") or {}
     kinds = {k.strip().lower() for k in str(identity.get("type", "")).split(",")}
-    system = tokens.directory.managed_identity(machine.model.id) if "systemassigned" in kinds else None
+    system = tokens.directory.managed_identity(model.id) if "systemassigned" in kinds else None
     ids = identity.get("userAssignedIdentities") or {} if "userassigned" in kinds else {}
     return system, list(_known(tokens, ids))
 

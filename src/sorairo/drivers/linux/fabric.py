@@ -40,7 +40,8 @@ DOWNLINK = "169.254.191.2"
 PEER = "169.254.191.5"
 """What the other end of a link between networks is known as, by a neighbour entry: neither end has an address, for a
 network with several peers is above some of them and below others."""
-SERVICES = ("168.63.129.16", "169.254.169.254")
+METADATA = "169.254.169.254"
+SERVICES = ("168.63.129.16", METADATA)
 """Addresses the network itself has: what listens on them in its namespace answers its machines (DNS, health probes,
 instance metadata), and a probe sent from there comes from the first, as Azure's do."""
 

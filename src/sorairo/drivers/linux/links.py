@@ -240,6 +240,7 @@ class LinuxLinks:
             with self._ns.enter(spec.namespace):
                 lines = [
                     "link set lo up",
+                    f"addr replace {fabric.METADATA}/32 dev lo",
                     *_readdress(fabric.INSIDE, spec.public_address),
                     f"link set {fabric.INSIDE} addrgenmode none up",
                     f"addr replace {spec.public_address}/32 dev {fabric.INSIDE}",

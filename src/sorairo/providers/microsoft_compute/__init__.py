@@ -31,10 +31,15 @@ async def list_sizes(**_: Any) -> Any:
     }
 
 
+async def _none(**_: Any) -> Any:
+    """Machines by themselves: there are none yet, and who asks is told so."""
+    return {"value": []}
+
+
 def provider(machines: Machines, principals: Principals) -> Provider:
     return Provider(
         "Microsoft.Compute",
         (scale_sets(ScaleSetReconciler(principals)), instances(InstanceReconciler(machines), Commands(machines))),
         depends_on=("Microsoft.Network",),
-        routes=(("GET", "locations/{location}/vmSizes", list_sizes), *run_command.ROUTES, *views.ROUTES),
+        routes=(("GET", "locations/{location}/vmSizes", list_sizes), ("GET", "virtualMachines", _none), *run_command.ROUTES, *views.ROUTES),
     )

@@ -19,6 +19,7 @@ from sorairo.providers.microsoft_containerservice import (
     principal,
     private_cluster,
     unbuilt,
+    upstream,
     versions,
 )
 from sorairo.providers.principals import Principals
@@ -37,6 +38,8 @@ class Capacity:
     overcommit: float = 4.0
     """Sum of nodes' memory over the machine's: a VM's memory is a limit, and an idle node uses little of it."""
     nodes: int = 1000
+    upstream: bool = False
+    """Upstream's cloud controller manager is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class ClusterAdmission:
         old = admission.existing
         self._busy(admission)
         unbuilt.refuse(admission.body)
+        upstream.admit(admission.body, self._capacity.upstream)
         if not CLUSTER_NAME.fullmatch(admission.id.name):
             raise ArmError(
                 "InvalidParameter",

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from sorairo.engine.types import Document, Resource
+from sorairo.providers.microsoft_containerservice import upstream
 from sorairo.providers.microsoft_containerservice.controlplane import GO, KUBERNETES, Endpoint
 from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
 
@@ -191,6 +192,7 @@ def custom_data(
                 "--hostname-override={{ v1.local_hostname }}",
                 "--node-ip={{ ds.meta_data.local_ipv4 }}",
                 f"--node-labels={labels}",
+                *([upstream.KUBELET_FLAG] if upstream.controller(cluster) == upstream.UPSTREAM else []),
             ],
             "env": {**KUBERNETES, "PATH": "/opt/sorairo/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
             # Earlier it would only take CPU from the API server it waits for.

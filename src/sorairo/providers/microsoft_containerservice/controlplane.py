@@ -12,7 +12,7 @@ from pathlib import Path
 from sorairo.drivers.protocols import File, Machine, Service
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Resource
-from sorairo.providers.microsoft_containerservice import entra, kwok
+from sorairo.providers.microsoft_containerservice import entra, kwok, upstream
 from sorairo.providers.microsoft_containerservice.entra import Authority
 from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
 
@@ -65,10 +65,11 @@ def machine(
     kubernetes = f"/opt/sorairo/kubernetes-{minor}/kubernetes"
     files = {f"pki/{name}": File(text.encode(), 0o600) for name, text in pki.items() if name != "ca.key"}
     files["pki/ca.key"] = File(pki["ca.key"].encode(), 0o600)  # The controller manager signs CSRs with it.
+    server = f"https://127.0.0.1:{endpoint.port}" if namespace is None else endpoint.url
     for user in ("controller-manager", "scheduler", *(["sorairo"] if endpoint.kwok_port else [])):
         files[f"{user}.kubeconfig"] = File(
             kubeconfig(
-                server=f"https://127.0.0.1:{endpoint.port}" if namespace is None else endpoint.url,
+                server=server,
                 ca=pki["ca.crt"],
                 user=user,
                 cert=pki[f"{user}.crt"],
@@ -79,6 +80,9 @@ def machine(
     if endpoint.kwok_port:
         files[kwok.CONFIG] = File(kwok.config())
     files |= entra.files(cluster, authority, root(id))
+    theirs = upstream.controller(cluster) == upstream.UPSTREAM
+    if theirs:
+        files |= upstream.files(cluster, authority, server)
     env = kwok.KUBERNETES if endpoint.kwok_port else KUBERNETES
     return Machine(
         id=id,
@@ -89,6 +93,7 @@ def machine(
             _controller_manager(kubernetes, cluster, env, hollow=bool(endpoint.kwok_port)),
             _scheduler(kubernetes, endpoint, env),
             *([_kwok(endpoint)] if endpoint.kwok_port else []),
+            *([upstream.service(cluster, READY)] if theirs else []),
         ),
         files=files,
         namespace=namespace,

@@ -29,7 +29,7 @@ from sorairo.providers.microsoft_containerservice import (
 from sorairo.providers.microsoft_containerservice.composition import Part, laid_over
 from sorairo.providers.microsoft_containerservice.names import fqdn, names, pools
 from sorairo.providers.microsoft_containerservice.observe import Actual, Node, Observer, endpoint_of
-from sorairo.providers.microsoft_containerservice.substrate import Substrate, access
+from sorairo.providers.microsoft_containerservice.substrate import Substrate, access, asks_arm
 from sorairo.providers.principals import Principals
 
 SPARE_SECONDS = 20.0
@@ -235,7 +235,7 @@ class ClusterReconciler:
 
     async def door(self, ctx: Context, resource: Resource) -> None:
         assert self._on.doors
-        await self._on.doors.open(host_name(resource.id))
+        await self._on.doors.open(host_name(resource.id), asks_arm(resource))
 
     async def machine(self, wanted: Machine, ctx: Context, resource: Resource, id: str) -> None:
         await self._on.machines.ensure_machine(wanted)

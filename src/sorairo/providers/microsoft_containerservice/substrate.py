@@ -14,7 +14,7 @@ from sorairo.drivers.naming import Names
 from sorairo.drivers.protocols import Leg, Links, Machines
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Resource
-from sorairo.providers.microsoft_containerservice import entra
+from sorairo.providers.microsoft_containerservice import entra, upstream
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
 from sorairo.providers.microsoft_containerservice.entra import Authority
 from sorairo.providers.microsoft_containerservice.network import overlay
@@ -24,12 +24,13 @@ PORT_POOL = "loopback ports"
 
 
 class Doors(Protocol):
-    """Ways from control planes' network namespaces to the daemon: the token service's keys, and what Azure's roles say.
+    """Ways from control planes' network namespaces to the daemon: the token service's keys, and what Azure's roles say;
+    with `whole` all that the daemon is.
 
     They go with the daemon, and are opened again by the next."""
 
-    def is_open(self, namespace: str) -> bool: ...
-    async def open(self, namespace: str) -> None:
+    def is_open(self, namespace: str, whole: bool = False) -> bool: ...
+    async def open(self, namespace: str, whole: bool = False) -> None:
         """Raises DriverError when there is no such namespace."""
         ...
 
@@ -76,8 +77,9 @@ class Substrate:
 
     def shut_out(self, cluster: Resource) -> bool:
         """A control plane that should reach the daemon, and does not."""
-        wanted = self.doors is not None and entra.profile(cluster) is not None
-        return wanted and not self.doors.is_open(host_name(cluster.id))  # type: ignore[union-attr]
+        whole = asks_arm(cluster)
+        wanted = self.doors is not None and (whole or entra.profile(cluster) is not None)
+        return wanted and not self.doors.is_open(host_name(cluster.id), whole)  # type: ignore[union-attr]
 
     def leg(self, cluster: Resource, endpoint: Endpoint, network: str, allowed: tuple[str, ...] | None) -> Leg | None:
         """The control plane's way to the public range and into the cluster's virtual network (its resource id).
@@ -88,6 +90,11 @@ class Substrate:
         pods = overlay(cluster)
         reach = (pods,) if pods else ()
         return Leg(id, cluster.id, id, endpoint.address, host_name(network), reach, allowed)
+
+
+def asks_arm(cluster: Resource) -> bool:
+    """One of its control plane's programs is a client of the resource manager."""
+    return upstream.controller(cluster) == upstream.UPSTREAM
 
 
 def _is_free(port: int) -> bool:

@@ -21,7 +21,7 @@ from sorairo.providers.microsoft_network.public_ip_addresses import address_of
 from sorairo.providers.microsoft_network.public_ip_users import check_free
 from sorairo.providers.microsoft_network.references import check_there, missing
 from sorairo.providers.microsoft_network.resolver import machine_of, servers, suffix
-from sorairo.providers.microsoft_network.versions import API_VERSIONS
+from sorairo.providers.microsoft_network.versions import API_VERSIONS, OF_INSTANCES
 from sorairo.providers.microsoft_network.virtual_networks import (
     NIC_TYPES,
     PRIVATE_ENDPOINT,
@@ -399,7 +399,7 @@ def network_interface_types(
         ),
         ResourceType(
             NIC_TYPES[1],
-            API_VERSIONS,
+            (*API_VERSIONS, OF_INSTANCES),
             reconciler=reconciler,
             admit=admit,
             render=_render,

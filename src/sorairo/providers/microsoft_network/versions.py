@@ -8,3 +8,5 @@ API_VERSIONS = (
     "2020-04-01", "2019-11-01", "2019-09-01", "2019-06-01", "2018-11-01", "2018-10-01", "2018-08-01", "2018-02-01",
     "2017-10-01", "2015-06-15",
 )  # fmt: skip
+OF_INSTANCES = "2017-03-30"
+"""One of Microsoft.Compute's, by which cloud controllers ask for what a scale set's instances have of the network."""
