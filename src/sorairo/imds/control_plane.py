@@ -1,4 +1,4 @@
-"""Metadata for the programs of a hidden control plane: tokens as the cluster's own identity, and that they are on no node.
+"""Metadata for the programs of a hidden control plane: tokens as the cluster itself, and that no node is theirs.
 
 On Azure they get tokens in a way that nobody sees. Here it is the one that every program knows: `169.254.169.254`,
 which in the control plane's own network namespace is this. Upstream's cloud controller asks it, too, whether the node

@@ -41,5 +41,10 @@ def provider(machines: Machines, principals: Principals) -> Provider:
         "Microsoft.Compute",
         (scale_sets(ScaleSetReconciler(principals)), instances(InstanceReconciler(machines), Commands(machines))),
         depends_on=("Microsoft.Network",),
-        routes=(("GET", "locations/{location}/vmSizes", list_sizes), ("GET", "virtualMachines", _none), *run_command.ROUTES, *views.ROUTES),
+        routes=(
+            ("GET", "locations/{location}/vmSizes", list_sizes),
+            ("GET", "virtualMachines", _none),
+            *run_command.ROUTES,
+            *views.ROUTES,
+        ),
     )
