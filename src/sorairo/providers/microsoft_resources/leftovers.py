@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from sorairo.engine.types import Context, Resource
 from sorairo.providers.microsoft_resources.prepared import Prepared
-from sorairo.providers.microsoft_resources.records import FAILED, Records
+from sorairo.providers.microsoft_resources.records import RUNNING, Records
 
 KEPT = ("microsoft.resources/", "microsoft.authorization/")
 """Types that are about the group rather than in it: deployments, role assignments, locks."""
@@ -31,7 +31,8 @@ def outside(inside: Sequence[Resource], named: Iterable[str]) -> list[Resource]:
 
 
 async def leftovers(ctx: Context, records: Records, resource: Resource, prepared: Prepared) -> tuple[str, ...]:
-    """Ids of what is to go. Those that could not be deleted are not tried again."""
+    """Ids of what is to go. What could not be deleted is not tried again; and what was, and that somebody has made anew
+    meanwhile, is theirs."""
     named = {u.key for u in prepared.plan.deployed}
     for unit in prepared.plan.deployed:
         if unit.nested:  # a nested deployment's resources are the template's too
@@ -40,4 +41,5 @@ async def leftovers(ctx: Context, records: Records, resource: Resource, prepared
             named |= {str(r["id"]).lower() for r in outcome}
     past = records.of(resource)
     found = outside(await ctx.list(under=prepared.place.scope), named)
-    return tuple(r.id for r in found if past.get(r.key, {}).get("state") != FAILED)
+    ended = {key for key, record in past.items() if record.get("what") == "Delete" and record.get("state") != RUNNING}
+    return tuple(r.id for r in found if r.key not in ended)
