@@ -49,6 +49,7 @@ ROOTS = {
     "privateEndpoints": ("network", "PrivateEndpoint"),
     "privateDnsZoneGroups": ("network", "PrivateDnsZoneGroup"),
     "privateEndpointConnections": ("containerservice", "PrivateEndpointConnection"),
+    "virtualMachines": ("compute", "VirtualMachine"),
     "virtualMachineScaleSets": ("compute", "VirtualMachineScaleSet"),
     "resourceGroups": ("resource.resources", "ResourceGroup"),
 }
@@ -82,6 +83,9 @@ LIMITS: dict[str, Schema] = {
     "ProbePropertiesFormat.intervalInSeconds": {"minimum": 5, "maximum": 2147483646},
 }
 """Model.property, as the wire writes it → what its value must also satisfy."""
+
+OPEN = ("HardwareProfile.vmSize",)
+"""Of these the SDKs list what there was years ago; the type says what there is."""
 
 _USER_ASSIGNED_IDENTITY: Schema = {
     "$ref": "#/$defs/UserAssignedIdentity",
@@ -143,7 +147,8 @@ class Generator:
             if field._visibility == ["read"]:
                 properties[name] = {"readOnly": True}
                 continue
-            properties[name] = self._type(hints[attribute])
+            named = f"{cls.__name__}.{name}"
+            properties[name] = {"type": "string"} if named in OPEN else self._type(hints[attribute])
             for ancestor in cls.__mro__:
                 properties[name] |= LIMITS.get(f"{ancestor.__name__}.{name}", {})
         # A base of several kinds, told apart by a property: the others' properties are none of its own.

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from sorairo.drivers.naming import Names
-from sorairo.drivers.protocols import Links, Machines
+from sorairo.drivers.protocols import DriverError, Links, Machines, Ran
 from sorairo.drivers.screens import Screens
 from sorairo.drivers.traffic import Traffic
 from sorairo.state import State
@@ -77,8 +77,11 @@ def make_host(substrate: str, state: State, engine: Mapping[str, Path]) -> Host:
         from sorairo.drivers.hollow.traffic import hollow_traffic
         from sorairo.drivers.processes import ProcessMachines
 
-        links = HollowLinks()
-        return Host(ProcessMachines(state.root, engine), HollowMachines(), links, hollow_traffic(links), None)
+        def refuse(machine: str, argv: tuple[str, ...], stdin: bytes) -> Ran:
+            raise DriverError("machines are simulated on this substrate, so that nothing runs in them")
+
+        links, nodes = HollowLinks(), HollowMachines(refuse)
+        return Host(ProcessMachines(state.root, engine), nodes, links, hollow_traffic(links), None)
     from sorairo.drivers.linux.links import LinuxLinks
     from sorairo.drivers.linux.machines import LinuxMachines
     from sorairo.drivers.linux.naming import LinuxNames

@@ -65,10 +65,12 @@ from sorairo.providers import (
     microsoft_resources,
     schemas,
 )
+from sorairo.providers.capacity import Capacity
 from sorairo.providers.microsoft_authorization.locks import Locks
+from sorairo.providers.microsoft_compute import images
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice import entra
-from sorairo.providers.microsoft_containerservice.admission import CLUSTER, Capacity
+from sorairo.providers.microsoft_containerservice.admission import CLUSTER
 from sorairo.providers.microsoft_containerservice.cloud import GRAPH, LOGIN, RESOURCE_MANAGER
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.reviews import PATHS as REVIEWS
@@ -152,7 +154,7 @@ def make_control(
         microsoft_authorization.provider(store, directory),
         microsoft_managedidentity.provider(directory),
         microsoft_network.provider(host.links, host.traffic, public_addresses, host.names, blocks=substrate.hollow),
-        microsoft_compute.provider(host.nodes, directory),
+        microsoft_compute.provider(host.nodes, directory, capacity),
         microsoft_containerservice.provider(substrate, directory, sizes, capacity, permits),
     ]
     return Control(store, Registry(providers), schemas.check, locks.check)
@@ -243,7 +245,7 @@ async def serve(state: State, config: Config) -> None:
             control,
             verifier.authenticate,
             authorization.authorize,
-            Settings(tenant=directory.tenant, base_url=base_url, login_url=login, graph_url=graph_url),
+            Settings(directory.tenant, "sorairo", base_url, login, graph_url, image_aliases=images.aliases()),
             challenge=lambda error: verifier.challenge(error, login),
             status=status_now,
             logs=logs_of,

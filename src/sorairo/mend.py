@@ -22,6 +22,7 @@ EVERY = 5.0
 MADE_OF_MACHINES = (
     "Microsoft.ContainerService/managedClusters",
     "Microsoft.Compute/virtualMachineScaleSets/virtualMachines",
+    "Microsoft.Compute/virtualMachines",
 )
 
 

@@ -36,9 +36,9 @@ from sorairo.providers import (
     microsoft_managedidentity,
     microsoft_network,
 )
+from sorairo.providers.capacity import Capacity
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice import pki, versions
-from sorairo.providers.microsoft_containerservice.admission import Capacity
 from sorairo.providers.microsoft_containerservice.entra import Authority
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.providers.microsoft_resources.groups import RESOURCE_GROUPS
@@ -132,7 +132,7 @@ class Life:
             microsoft_authorization.provider(self.store, directory),
             microsoft_managedidentity.provider(directory),
             microsoft_network.provider(links, traffic, PUBLIC, names, blocks=host.kind == "hollow"),
-            microsoft_compute.provider(cast(Any, _Mortal(self, host.nodes)), directory),
+            microsoft_compute.provider(cast(Any, _Mortal(self, host.nodes)), directory, Capacity(None)),
             microsoft_containerservice.provider(substrate, directory, sizes, Capacity(None), lambda *_: True),
         ]
         self.control = Control(self.store, Registry(providers))

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from dig import answers, ask
-from flows_shared import Kubectl, eventually
+from flows_shared import Kubectl, eventually, script, virtual_machine
 from installation import Installation
 
 pytestmark = [
@@ -175,6 +175,10 @@ def test_an_internal_load_balancer_is_for_the_network_alone(cluster: Cluster) ->
     asks = ("exec", "box", "--", "timeout", "3", "wget", "-qO-", f"http://{address}")
     eventually("an answer in the network", lambda: "pod: web-" in cluster.kubectl(*asks, check=False), 15)
     assert curl(address, 1) == {}
+    (network,) = cluster.on.arm("GET", f"{NETWORK}/virtualNetworks").json()["value"]
+    with virtual_machine(cluster.on, GROUP, "beside", network["properties"]["subnets"][0]["id"]) as machine:
+        said, _ = script(cluster.on, machine, f"curl -sS --noproxy '*' -m 3 http://{address}")
+        assert "pod: web-" in said, "a virtual machine of the network is in it, too"
 
 
 def test_a_pod_reaches_a_service_by_its_public_address(cluster: Cluster) -> None:

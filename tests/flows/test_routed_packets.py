@@ -24,7 +24,7 @@ from sorairo.drivers.verdicts import Packet
 from sorairo.engine.control import AsyncReader, Control
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.registry import Registry
-from sorairo.engine.types import Document
+from sorairo.engine.types import Document, Resource
 from sorairo.providers import microsoft_network, microsoft_resources, schemas
 from sorairo.providers.microsoft_network.packet_paths import Hop, Paths
 from sorairo.store import Store
@@ -42,11 +42,11 @@ class World:
         self.outside = wire.public(9)
         """Address of a server beyond the edge, in namespace `server`."""
 
-    async def put(self, path: str, body: Document, private: Document | None = None) -> Document:
+    async def put(self, path: str, body: Document) -> Document:
         """Below Microsoft.Network; what is shown when it is done."""
         id = f"{NETWORK}/{path}"
         sent = body if "/virtualNetworkPeerings/" in path else {"location": "westeurope", **body}
-        accepted = await self.control.put(parse_id(id), sent, principal="me", private=private)
+        accepted = await self.control.put(parse_id(id), sent, principal="me")
         await self._ended(accepted.resource.id)
         return self.control.show(parse_id(id))
 
@@ -95,7 +95,10 @@ class World:
         machine = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/{name}"
         ip = {"subnet": {"id": f"{NETWORK}/virtualNetworks/{network}/subnets/s"}, **properties.pop("ip", {})}
         body = {"properties": {"ipConfigurations": [{"name": "ip", "properties": ip}], **properties}}
-        await self.put(f"networkInterfaces/{name}", body, {"virtualMachine": machine})
+        nics = [{"id": f"{NETWORK}/networkInterfaces/{name}"}]
+        row = Resource(machine, {"properties": {"networkProfile": {"networkInterfaces": nics}}}, observed_generation=1)
+        await self.control.store.transact(lambda tx: tx.put(row))
+        await self.put(f"networkInterfaces/{name}", body)
         return host_name(machine)
 
     async def peer(self, near: str, far: str, **flags: bool) -> Document:
@@ -127,6 +130,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         await links.ensure_leg(Leg("server", "/owner/server", "server", it.outside))
         yield it
         await it.quiet()
+        for each in store.list(type="Microsoft.Compute/virtualMachines"):
+            await store.transact(lambda tx, id=each.id: tx.delete(id))
         for type in ("networkInterfaces", "loadBalancers", "virtualNetworks"):
             for each in store.list(type=f"Microsoft.Network/{type}"):
                 await it.delete(each.id.removeprefix(f"{NETWORK}/"))

@@ -19,7 +19,7 @@ from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.network import models as net
 from azure.mgmt.resource.resources import ResourceManagementClient
 
-from flows_shared import CLUSTER, GROUP
+from flows_shared import CLUSTER, GROUP, virtual_machine
 from installation import Installation
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
@@ -229,3 +229,33 @@ async def test_the_asynchronous_sdk(hollow: Installation, cluster: str) -> None:
         with pytest.raises(HttpResponseError) as refused:
             await client.agent_pools.begin_create_or_update(GROUP, CLUSTER, "bad", bad)
         assert refused.value.error.code == "BadRequest"
+
+
+def test_a_simulated_machine_runs_nothing(sdk: Clients, hollow: Installation) -> None:
+    """By the SDK: documents are as a real one's, and who would run something there is told that nothing runs."""
+    sdk.resources.resource_groups.create_or_update("machines", {"location": "westeurope"})
+    space = {"addressSpace": {"addressPrefixes": ["10.9.0.0/16"]}}
+    subnets = [{"name": "s", "properties": {"addressPrefix": "10.9.0.0/24"}}]
+    network = {"location": "westeurope", "properties": {**space, "subnets": subnets}}
+    made = sdk.network.virtual_networks.begin_create_or_update("machines", "v", network).result()
+    machines = sdk.compute.virtual_machines
+    with virtual_machine(hollow, "machines", "m", str(made.subnets[0].id)):
+        assert machines.get("machines", "m").instance_view is None
+        shown = machines.get("machines", "m", expand="instanceView")
+        assert [s.code for s in shown.instance_view.statuses] == ["ProvisioningState/succeeded", "PowerState/running"]
+        assert shown.storage_profile.os_disk.managed_disk.id is None, "there is no such resource"
+        machines.begin_power_off("machines", "m").result()
+        view = machines.instance_view("machines", "m")
+        assert view.statuses[1].display_status == "VM stopped"
+        machines.begin_start("machines", "m").result()
+        with pytest.raises(HttpResponseError) as refused:
+            machines.begin_run_command("machines", "m", {"commandId": "RunShellScript", "script": ["ls"]}).result()
+        assert "nothing runs in them" in str(refused.value)
+        assert "Standard_B1s" in [s.name for s in machines.list_available_sizes("machines", "m")]
+    [image] = sdk.compute.virtual_machine_images.list("westeurope", "Canonical", "ubuntu-24_04-lts", "server")
+    assert (
+        sdk.compute.virtual_machine_images.get(
+            "westeurope", "Canonical", "ubuntu-24_04-lts", "server", image.name
+        ).os_disk_image.operating_system
+        == "Linux"
+    )

@@ -36,10 +36,10 @@ from sorairo.providers import (
     microsoft_resources,
     schemas,
 )
+from sorairo.providers.capacity import Capacity
 from sorairo.providers.microsoft_authorization.locks import Locks
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice import entra
-from sorairo.providers.microsoft_containerservice.admission import Capacity
 from sorairo.providers.microsoft_containerservice.substrate import Substrate
 from sorairo.store import Store
 
@@ -183,7 +183,7 @@ async def origin(folder: Path, host: Host | None = None) -> AsyncIterator[Origin
         microsoft_authorization.provider(store, directory),
         microsoft_managedidentity.provider(directory),
         microsoft_network.provider(host.links, host.traffic, PUBLIC, host.names, blocks=True),
-        microsoft_compute.provider(host.nodes, directory),
+        microsoft_compute.provider(host.nodes, directory, Capacity(None)),
         microsoft_containerservice.provider(substrate, directory, sizes, Capacity(None), lambda *_: True),
     ]
     control = Control(store, Registry(providers), schemas.check, locks.check)

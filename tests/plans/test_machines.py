@@ -15,6 +15,8 @@ from sorairo.providers.microsoft_compute.instances import Actual as InstanceActu
 from sorairo.providers.microsoft_compute.instances import InstanceReconciler
 from sorairo.providers.microsoft_compute.scale_sets import Actual as ScaleSetActual
 from sorairo.providers.microsoft_compute.scale_sets import ScaleSetReconciler
+from sorairo.providers.microsoft_compute.virtual_machines import Actual as VirtualActual
+from sorairo.providers.microsoft_compute.virtual_machines import MachineReconciler
 
 from .table import GROUP, Case, check, resource
 
@@ -136,3 +138,48 @@ INSTANCES = [
 def test_instance(case: Case) -> None:
     body = {"location": "westeurope", "properties": {"networkProfileConfiguration": MODEL}}
     check(InstanceReconciler(HollowMachines()), resource(INSTANCE, body, case), case)
+
+
+VIRTUAL = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/v"
+OF_IT = f"{GROUP}/providers/Microsoft.Network/networkInterfaces/n"
+ALONE = Machine(host_name(VIRTUAL), VIRTUAL, (Service("waagent", ("sh",)),))
+WITH_NIC = Resource(OF_IT, {"properties": {}}, observed_generation=1)
+
+
+def alone(processes: tuple[Process, ...] = RUNS, of: Machine = ALONE) -> MachineState:
+    return MachineState(ALONE.id, VIRTUAL, digest(of), processes)
+
+
+RUNNING = VirtualActual(WITH_NIC, alone(), ALONE, "p")
+VIRTUALS: list[tuple[str, Case]] = [
+    ("Detach", Case("first who it is", VirtualActual(WITH_NIC, None, ALONE), ("make identity",))),
+    ("Detach", Case("its interface is not there for it yet", VirtualActual(WITH_NIC, None, None, "p"),
+                    ("wait for nic",))),
+    ("Detach", Case("then it is made", VirtualActual(WITH_NIC, None, ALONE, "p"), ("machine",))),
+    ("Detach", Case("it is as wanted", RUNNING)),
+    ("Detach", Case("it was made half", replace(RUNNING, machine=replace(alone(), digest="")), ("machine",))),
+    ("Detach", Case("it has another size", replace(RUNNING, machine=alone(of=replace(ALONE, cpus=4.0))), ("machine",))),
+    ("Detach", Case("it is down", replace(RUNNING, machine=alone(DOWN)), ("machine",))),
+    ("Detach", Case("stopped, it is stopped", RUNNING, ("stop machine",), private={"stopped": True})),
+    ("Detach", Case("deallocated, and so it is", replace(RUNNING, machine=alone(DOWN)),
+                    private={"deallocated": True})),
+    ("Detach", Case("off, it waits for no interface", replace(RUNNING, machine=alone(DOWN), desired=None),
+                    private={"deallocated": True})),
+    ("Detach", Case("asked to restart, it stops", RUNNING, ("stop machine",), private={"boots": 1})),
+    ("Detach", Case("which is noted", replace(RUNNING, machine=alone(DOWN)), ("note boot",), private={"boots": 1})),
+    ("Detach", Case("and it starts", replace(RUNNING, machine=alone(DOWN)), ("machine",),
+                    private={"boots": 1, "booted": 1})),
+    ("Detach", Case("it goes", RUNNING, ("remove machine",), deleting=True)),
+    ("Detach", Case("its interface stays, who it was is forgotten", replace(RUNNING, machine=None),
+                    ("forget identity",), deleting=True)),
+    ("Delete", Case("its interface goes with it", replace(RUNNING, machine=None), ("delete nic",), deleting=True)),
+    ("Delete", Case("and has gone", VirtualActual(None, None, None, "p"), ("forget identity",), deleting=True)),
+    ("Delete", Case("all has gone", VirtualActual(None, None), deleting=True, private={"identity": None})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "case"), VIRTUALS, ids=str)
+def test_virtual_machine(option: str, case: Case) -> None:
+    nics = [{"id": OF_IT, "properties": {"deleteOption": option}}]
+    body = {"identity": {"type": "SystemAssigned"}, "properties": {"networkProfile": {"networkInterfaces": nics}}}
+    check(MachineReconciler(HollowMachines(), cast(Any, None)), resource(VIRTUAL, body, case), case)

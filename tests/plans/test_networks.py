@@ -75,15 +75,21 @@ LOOSE = f"{GROUP}/providers/Microsoft.Network/networkInterfaces/n"
 ADDRESSES = ("10.0.0.4", "10.0.0.5")
 NIC = Nic(host_name(MADE), MADE, NETWORK.id, host_name(MACHINE), "10.0.0.4", "10.0.0.1", 24, ("10.0.0.5",))
 
+IN = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/v"
+
 NICS: list[tuple[str, Case]] = [
-    (MADE, Case("addresses first, then the link", NicActual(None, None, ()),
+    (MADE, Case("addresses first, then the link", NicActual(None, None, (), machine=MACHINE),
                 ("claim addresses", "ensure link < claim addresses"))),
-    (MADE, Case("it has its addresses", NicActual(None, NIC, ADDRESSES), ("ensure link",))),
-    (MADE, Case("it is as wanted", NicActual(NIC, NIC, ADDRESSES))),
-    (MADE, Case("it got another address", NicActual(replace(NIC, secondary=()), NIC, ADDRESSES), ("ensure link",))),
+    (MADE, Case("it has its addresses", NicActual(None, NIC, ADDRESSES, machine=MACHINE), ("ensure link",))),
+    (MADE, Case("it is as wanted", NicActual(NIC, NIC, ADDRESSES, machine=MACHINE))),
+    (MADE, Case("it got another address", NicActual(replace(NIC, secondary=()), NIC, ADDRESSES, machine=MACHINE),
+                ("ensure link",))),
     (LOOSE, Case("a NIC without a machine has addresses all the same", NicActual(None, None, ()),
                  ("claim addresses",))),
     (LOOSE, Case("and is complete with them", NicActual(None, None, ADDRESSES))),
+    (LOOSE, Case("a virtual machine names it", NicActual(None, NIC, ADDRESSES, machine=IN), ("ensure link",))),
+    (LOOSE, Case("no machine has it any more", NicActual(NIC, None, ADDRESSES), ("remove link",))),
+    (LOOSE, Case("nor half of it", NicActual(None, None, ADDRESSES, partial=True), ("remove link",))),
     (MADE, Case("it goes", NicActual(NIC, None, ADDRESSES), ("remove link",), deleting=True)),
     (MADE, Case("half of it goes", NicActual(None, None, ADDRESSES, partial=True), ("remove link",), deleting=True)),
     (MADE, Case("it has gone; its addresses go with its row", NicActual(None, None, ADDRESSES), deleting=True)),

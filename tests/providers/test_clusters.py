@@ -11,9 +11,10 @@ from sorairo.engine.documents import copied
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Admission, Document, Resource
+from sorairo.providers.capacity import Capacity
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice import api_access, node_settings, versions
-from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
+from sorairo.providers.microsoft_containerservice.admission import ClusterAdmission
 from sorairo.providers.microsoft_containerservice.composition import parts
 from sorairo.providers.microsoft_containerservice.names import names
 from sorairo.providers.schemas import check

@@ -18,6 +18,7 @@ from sorairo.engine.ids import parse_id
 from sorairo.engine.registry import Registry
 from sorairo.engine.types import Document, Resource
 from sorairo.providers import microsoft_compute, microsoft_network, microsoft_resources, schemas
+from sorairo.providers.capacity import Capacity
 from sorairo.store import Store
 
 GROUP = "/subscriptions/0b1f6471-1bf0-4dda-aec3-111111111111/resourceGroups/g"
@@ -53,7 +54,7 @@ async def arm(tmp_path: Path) -> AsyncIterator[Arm]:
     providers = [
         microsoft_resources.PROVIDER,
         microsoft_network.provider(links, hollow_traffic(links), public),
-        microsoft_compute.provider(HollowMachines(), cast(Any, None)),
+        microsoft_compute.provider(HollowMachines(), cast(Any, None), Capacity(None)),
     ]
     control = Control(store, Registry(providers), schemas.check)
     await control.loop.start()

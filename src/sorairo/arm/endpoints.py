@@ -48,6 +48,7 @@ _FEATURES = {
 
 ROOT = (
     Endpoint("metadata/endpoints", _get(metadata.endpoints), anonymous=True),
+    Endpoint("metadata/vmImageAliases", _get(metadata.image_aliases), anonymous=True),
     Endpoint("tenants", _get(scopes.tenants), VERSIONS),
     Endpoint("subscriptions", _get(scopes.subscriptions), VERSIONS),
     Endpoint(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Limits = Literal["generous", "azure"]
 
@@ -25,6 +25,8 @@ class Settings:
     """Of the names of data planes."""
     limits: Limits = "generous"
     """Sizes of the throttling buckets; `azure` for Azure's own."""
+    image_aliases: Mapping[str, Any] = field(default_factory=dict)
+    """Names of platform images, in the shape that `az vm create --image` looks them up in."""
     largest_body: int = 4 * 1024 * 1024
     """Bytes; ARM's limit."""
     patience: float = 0.25

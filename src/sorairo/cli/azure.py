@@ -33,6 +33,7 @@ def write_cloud(state: State, config: Config) -> None:
         resource,
     )
     endpoints["active_directory"] = config.endpoint
+    endpoints["vm_image_alias_doc"] = f"{config.endpoint}/metadata/vmImageAliases"
     suffixes = {
         "storage_endpoint": f"core.{SUFFIX}",
         "acr_login_server_endpoint": f".azurecr.{SUFFIX}",

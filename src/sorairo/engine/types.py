@@ -365,6 +365,8 @@ class ResourceType(Generic[A]):
     """RBAC action that a client needs on a resource of this type to name it in another's document; '' for none."""
     linking: Callable[[Document], Mapping[str, str]] = _links_nothing
     """Given a body as a client wrote it: RBAC actions that are needed besides, by id of what it names."""
+    expanded: tuple[str, ...] = ()
+    """Properties that clients are shown only when they ask for them (`$expand=instanceView`)."""
 
     @property
     def namespace(self) -> str:

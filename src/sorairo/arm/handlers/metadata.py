@@ -31,6 +31,10 @@ async def endpoints(x: Exchange) -> Answer:
     )
 
 
+async def image_aliases(x: Exchange) -> Answer:
+    return Answer(200, dict(x.arm.settings.image_aliases))
+
+
 def cloud(settings: Settings, base: str) -> Document:
     """The document of today's api-version. `base`: `https://HOST:PORT` as who asks sees us."""
     login = settings.login_url or base

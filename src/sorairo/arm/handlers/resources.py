@@ -25,7 +25,7 @@ RESERVED = frozenset('<>*%&:\\?"')
 
 
 async def show(x: Exchange) -> Answer:
-    return _document(200, x.control.show(_id(x)))
+    return _document(200, _asked(x, x.control.show(_id(x))))
 
 
 async def exists(x: Exchange) -> Answer:
@@ -70,8 +70,8 @@ async def _write(x: Exchange, *, patch: bool) -> Answer:
     status = type.created if accepted.created else type.updated
     if accepted.operation is None or await _done(x, accepted.operation, type.patience):
         document = accepted.document if accepted.operation is None else x.control.show(id)
-        return _document(201 if status == 201 else 200, document)
-    answer = _document(status, accepted.document)
+        return _document(201 if status == 201 else 200, _asked(x, document))
+    answer = _document(status, _asked(x, accepted.document))
     answer.headers |= lro.headers(x, accepted.operation, location=status == 202)
     return answer
 
@@ -174,6 +174,7 @@ async def collection(x: Exchange) -> Answer:
     elif text:
         wanted = parse(text)
         documents = [d for d in documents if matches(wanted, d)]
+    documents = [_asked(x, d) for d in documents]
     return page(x, shown_to(x, documents, type.permissions.get("read", f"{rbac_name(type)}/read")))
 
 
@@ -205,6 +206,15 @@ def extra(method: str, function: Callable[..., Awaitable[Any]]) -> Callable[[Exc
 def _document(status: int, document: Document) -> Answer:
     etag = document.get("etag")
     return Answer(status, document, {"etag": etag} if isinstance(etag, str) else {})
+
+
+def _asked(x: Exchange, document: Document) -> Document:
+    """Without what is shown only to those who ask for it."""
+    wanted = {name.strip().rpartition("/")[2].lower() for name in x.query.get("$expand", "").split(",")}
+    for name in _type(x).expanded:
+        if name.lower() not in wanted:
+            document["properties"].pop(name, None)
+    return document
 
 
 def _id(x: Exchange) -> ResourceId:

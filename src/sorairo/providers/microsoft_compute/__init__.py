@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sorairo.drivers.protocols import Machines
 from sorairo.engine.types import Provider
-from sorairo.providers.microsoft_compute import run_command, views
+from sorairo.providers.capacity import Capacity
+from sorairo.providers.microsoft_compute import images, run_command, views
 from sorairo.providers.microsoft_compute.instances import InstanceReconciler, instances
+from sorairo.providers.microsoft_compute.machine_admission import MachineAdmission
 from sorairo.providers.microsoft_compute.run_command import Commands
 from sorairo.providers.microsoft_compute.scale_sets import ScaleSetReconciler, scale_sets
-from sorairo.providers.microsoft_compute.sizes import SIZES
+from sorairo.providers.microsoft_compute.virtual_machines import MachineReconciler, virtual_machines
 from sorairo.providers.principals import Principals
 
 
-async def list_sizes(**_: Any) -> Any:
-    """`az vm list-sizes`."""
-    return {
-        "value": [
-            {
-                "name": s.name,
-                "numberOfCores": s.cpus,
-                "memoryInMB": int(s.memory_gib * 1024),
-                "maxDataDiskCount": s.data_disks,
-                "osDiskSizeInMB": 1047552,
-                "resourceDiskSizeInMB": 0,
-            }
-            for s in SIZES.values()
-        ]
-    }
-
-
-async def _none(**_: Any) -> Any:
-    """Machines by themselves: there are none yet, and who asks is told so."""
-    return {"value": []}
-
-
-def provider(machines: Machines, principals: Principals) -> Provider:
+def provider(machines: Machines, principals: Principals, capacity: Capacity) -> Provider:
+    commands = Commands(machines)
     return Provider(
         "Microsoft.Compute",
-        (scale_sets(ScaleSetReconciler(principals)), instances(InstanceReconciler(machines), Commands(machines))),
-        depends_on=("Microsoft.Network",),
-        routes=(
-            ("GET", "locations/{location}/vmSizes", list_sizes),
-            ("GET", "virtualMachines", _none),
-            *run_command.ROUTES,
-            *views.ROUTES,
+        (
+            scale_sets(ScaleSetReconciler(principals)),
+            instances(InstanceReconciler(machines), commands),
+            virtual_machines(MachineReconciler(machines, principals), MachineAdmission(capacity), commands),
         ),
+        depends_on=("Microsoft.Network",),
+        routes=(*run_command.ROUTES, *views.ROUTES, *images.ROUTES),
     )

@@ -40,7 +40,7 @@ class Commands:
         """A script that fails has run, too, and Azure says that it succeeded: what it says is in the message."""
         argv = arguments(call.body)
         machine = host_name(call.resource.id)
-        if call.resource.private.get("deallocated"):
+        if call.resource.private.get("deallocated") or call.resource.private.get("stopped"):
             raise ArmError(
                 "OperationNotAllowed", "Cannot modify extensions in the VM when the VM is not running.", status=409
             )

@@ -15,6 +15,7 @@ from sorairo.providers import identities
 from sorairo.providers.microsoft_compute.sizes import find_size
 from sorairo.providers.microsoft_compute.versions import API_VERSIONS
 from sorairo.providers.overlays import KEY, overlay_of
+from sorairo.providers.own_identity import OwnIdentity
 from sorairo.providers.principals import Principals
 
 SCALE_SET = "Microsoft.Compute/virtualMachineScaleSets"
@@ -86,7 +87,7 @@ class Actual:
 
 class ScaleSetReconciler:
     def __init__(self, principals: Principals) -> None:
-        self._principals = principals
+        self._identity = OwnIdentity(principals)
 
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         there = await ctx.list(type=INSTANCE, under=resource.id)
@@ -98,11 +99,12 @@ class ScaleSetReconciler:
             tuple(sorted(int(i.rid.name) for i in there if i.settled and i.error)),
             int(resource.private.get("next", 0)),
             tuple(sorted(int(i.rid.name) for i in there if not i.deleting and _files(i) != wanted)),
-            (resource.private.get("identity") or {}).get("principalId"),
+            OwnIdentity.noted(resource),
         )
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
-        if identity := self._plan_identity(resource, actual):
+        used = resource.deleting and (actual.instances or actual.leaving)
+        if not used and (identity := self._identity.plan(resource, actual.identity)):
             return identity
         capacity = 0 if resource.deleting else int(resource.body["sku"]["capacity"])
         # Named by its owner first (a drained node), then the newest.
@@ -122,28 +124,8 @@ class ScaleSetReconciler:
             return [Step("update instance", self.update, actual.outdated[:1])]
         return plan
 
-    def _plan_identity(self, resource: Resource, actual: Actual) -> list[Step]:
-        wanted = "SystemAssigned" in identities.kinds(resource)
-        if resource.deleting:
-            if actual.instances or actual.leaving or not (wanted or actual.identity):
-                return []
-            # Not only when it is noted: it may have been made in the moment before a kill.
-            return [Step("forget identity", self.forget)] if resource.private.get("identity", True) else []
-        if wanted and actual.identity is None:
-            return [Step("make identity", self.identify)]
-        return [] if wanted or actual.identity is None else [Step("forget identity", self.forget)]
-
     def status(self, resource: Resource, actual: Actual) -> Document:
         return {"uniqueId": str(resource.private.get("uniqueId", resource.etag)), "singlePlacementGroup": False}
-
-    async def identify(self, ctx: Context, resource: Resource) -> None:
-        principal = await self._principals.ensure_managed_identity(resource.id, resource.rid.name)
-        identity = {"principalId": principal.object_id, "tenantId": self._principals.tenant_id}
-        await ctx.save(resource, private={"identity": identity})
-
-    async def forget(self, ctx: Context, resource: Resource) -> None:
-        await self._principals.remove_managed_identity(resource.id)
-        await ctx.save(resource, private={"identity": None})
 
     async def number(self, ctx: Context, resource: Resource, next: int) -> None:
         await ctx.save(resource, private={"next": next})

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from sorairo.engine.types import Document, Reader
+from sorairo.engine.types import Document, Reader, Resource
 from sorairo.providers.microsoft_compute.scale_sets import INSTANCE
+from sorairo.providers.microsoft_compute.sizes import SIZES
 
 
 async def of_scale_set(*, scope: str, reader: Reader, show: Callable[[str], Document], **_: Any) -> Document:
@@ -32,6 +33,26 @@ async def of_scale_set(*, scope: str, reader: Reader, show: Callable[[str], Docu
     }
 
 
+POWER = {"stopped": "stopped", "deallocated": "deallocated", "": "running"}
+"""By what is noted of a machine."""
+
+
+def instance_view(machine: Resource) -> Document:
+    """Of a machine, by what is asked of it and how that ended."""
+    state, error = machine.provisioning_state.lower(), machine.error
+    provisioning: Document = {
+        "code": f"ProvisioningState/{state}",
+        "level": "Error" if error else "Info",
+        "displayStatus": f"Provisioning {state}",
+    }
+    if error:
+        provisioning["message"] = error["message"]
+    noted = next((key for key in ("deallocated", "stopped") if machine.private.get(key)), "")
+    power = {"code": f"PowerState/{POWER[noted]}", "level": "Info", "displayStatus": f"VM {POWER[noted]}"}
+    computer = (machine.properties.get("osProfile") or {}).get("computerName")
+    return {"computerName": computer, "statuses": [provisioning, *([] if error else [power])]}
+
+
 async def of_instance(*, scope: str, show: Callable[[str], Document], **_: Any) -> Document:
     properties = show(scope)["properties"]
     view: Document = {"computerName": properties.get("osProfile", {}).get("computerName")}
@@ -45,7 +66,37 @@ async def interfaces(*, scope: str, reader: Reader, show: Callable[[str], Docume
     return {"value": [show(nic.id) for nic in nics]}
 
 
+async def resize_options(*, scope: str, show: Callable[[str], Document], **_: Any) -> Document:
+    """`az vm list-vm-resize-options`: any size, by a restart."""
+    show(scope)
+    return list_of_sizes()
+
+
+def list_of_sizes() -> Document:
+    return {
+        "value": [
+            {
+                "name": s.name,
+                "numberOfCores": s.cpus,
+                "memoryInMB": int(s.memory_gib * 1024),
+                "maxDataDiskCount": s.data_disks,
+                "osDiskSizeInMB": 1047552,
+                "resourceDiskSizeInMB": 0,
+            }
+            for s in SIZES.values()
+        ]
+    }
+
+
+async def sizes(**_: Any) -> Document:
+    """`az vm list-sizes`."""
+    return list_of_sizes()
+
+
 ROUTES = (
+    ("GET", "locations/{location}/vmSizes", sizes),
+    ("GET", "virtualMachines/{machine}/vmSizes", resize_options),
+    ("GET", "virtualMachines/{machine}/instanceView", of_instance),
     ("GET", "virtualMachineScaleSets/{scaleSet}/instanceView", of_scale_set),
     ("GET", "virtualMachineScaleSets/{scaleSet}/networkInterfaces", interfaces),
     ("GET", "virtualMachineScaleSets/{scaleSet}/virtualMachines/{instance}/instanceView", of_instance),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sorairo.engine.types import Provider
+from sorairo.providers.capacity import Capacity
 from sorairo.providers.microsoft_containerservice import machines, private_cluster, upgrades
-from sorairo.providers.microsoft_containerservice.admission import Capacity, ClusterAdmission
+from sorairo.providers.microsoft_containerservice.admission import ClusterAdmission
 from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
 from sorairo.providers.microsoft_containerservice.credentials import Credentials

@@ -6,10 +6,10 @@ https://learn.microsoft.com/rest/api/aks/managed-clusters/create-or-update
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from sorairo.engine.errors import ArmError, not_implemented
-from sorairo.engine.types import Admission, Document, Reader
+from sorairo.engine.types import Admission, Document, Reader, Resource
+from sorairo.providers.capacity import Capacity
 from sorairo.providers.microsoft_containerservice import (
     agent_pools,
     api_access,
@@ -25,28 +25,9 @@ from sorairo.providers.microsoft_containerservice import (
 from sorairo.providers.principals import Principals
 
 CLUSTER_NAME = re.compile(r"[a-zA-Z0-9]([-_a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
-UNCHANGEABLE = ("dnsPrefix", "nodeResourceGroup")
 CLUSTER = "Microsoft.ContainerService/managedClusters"
+UNCHANGEABLE = ("dnsPrefix", "nodeResourceGroup")
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What this machine can carry. `memory_bytes` None: nodes are hollow and cost next to nothing."""
-
-    memory_bytes: int | None
-    overcommit: float = 4.0
-    """Sum of nodes' memory over the machine's: a VM's memory is a limit, and an idle node uses little of it."""
-    nodes: int = 1000
-    upstream: bool = False
-    """Upstream's cloud controller manager is installed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Of virtual machine sizes, what AKS asks: (CPUs, bytes of memory) by lower-case name."""
-
-    known: dict[str, tuple[int, int]]
 
 
 class ClusterAdmission:
@@ -172,27 +153,10 @@ class ClusterAdmission:
             )
 
     async def _memory(self, admission: Admission) -> None:
-        if self._capacity.memory_bytes is None:
-            return
-        mine = self._bytes(names.pools(admission.body))
-        others = [c for c in await admission.reader.list(type=CLUSTER) if c.key != admission.id.key]
-        taken = sum(self._bytes(names.pools(c)) for c in others)
-        limit = int(self._capacity.memory_bytes * self._capacity.overcommit)
-        before = self._bytes(names.pools(admission.existing)) if admission.existing else 0
-        if mine > before and mine + taken > limit:
-            raise ArmError(
-                "AllocationFailed",
-                f"We do not have sufficient capacity for the requested VM sizes: the nodes would have "
-                f"{(mine + taken) / 2**30:.0f} GiB of memory, and this machine's "
-                f"{self._capacity.memory_bytes / 2**30:.0f} GiB may be promised {self._capacity.overcommit:g} times "
-                f"({limit / 2**30:.0f} GiB; {taken / 2**30:.0f} GiB is). Choose fewer nodes or a smaller VM size, or "
-                "delete a cluster; SORAIRO_MEMORY_OVERCOMMIT changes the factor.",
-                status=409,
-                target="agentPoolProfile.count",
-            )
-
-    def _bytes(self, pools: list[Document]) -> int:
-        return sum(p["count"] * self._sizes[p["vmSize"].lower()][1] for p in pools)
+        after = Resource(admission.id.text, admission.body)
+        await self._capacity.check(
+            admission.reader, self._sizes, admission.id.key, admission.existing, after, "agentPoolProfile.count"
+        )
 
 
 async def _assigned(reader: Reader, identity: Document) -> Document:

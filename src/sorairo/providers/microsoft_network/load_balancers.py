@@ -17,8 +17,8 @@ from sorairo.engine.types import Context, Document, Inline, Resource, ResourceTy
 from sorairo.providers.microsoft_network import balancing, snat
 from sorairo.providers.microsoft_network.addresses import address, number, parse_prefix, usable, usable_count
 from sorairo.providers.microsoft_network.balancing import items, reference
+from sorairo.providers.microsoft_network.interface_admission import find_subnet
 from sorairo.providers.microsoft_network.load_balancer_admission import PARTS, admit
-from sorairo.providers.microsoft_network.network_interfaces import find_subnet
 from sorairo.providers.microsoft_network.public_ip_addresses import address_of
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 from sorairo.providers.microsoft_network.virtual_networks import LOAD_BALANCER, NIC_TYPES, subnet_prefix

@@ -15,31 +15,15 @@ from sorairo.drivers.protocols import DriverError, Links, Nic
 from sorairo.drivers.traffic import PublicAddress, PublicAddresses
 from sorairo.engine.errors import ArmError, Retry
 from sorairo.engine.ids import host_name, parse_id
-from sorairo.engine.types import Action, Admission, Context, Document, Reader, Resource, ResourceType, Step
+from sorairo.engine.types import Action, Context, Document, Reader, Resource, ResourceType, Step, named
 from sorairo.providers.microsoft_network.addresses import address, gateway, number, parse_prefix, usable, usable_count
+from sorairo.providers.microsoft_network.interface_admission import admit, admit_delete, endpoint_of, find_subnet
 from sorairo.providers.microsoft_network.public_ip_addresses import address_of
-from sorairo.providers.microsoft_network.public_ip_users import check_free
-from sorairo.providers.microsoft_network.references import check_there, missing
-from sorairo.providers.microsoft_network.resolver import machine_of, servers, suffix
+from sorairo.providers.microsoft_network.references import missing
+from sorairo.providers.microsoft_network.resolver import VIRTUAL_MACHINE, machine_of, servers, suffix, wanted_by
 from sorairo.providers.microsoft_network.versions import API_VERSIONS, OF_INSTANCES
-from sorairo.providers.microsoft_network.virtual_networks import (
-    NIC_TYPES,
-    PRIVATE_ENDPOINT,
-    VIRTUAL_NETWORK,
-    check_dns_servers,
-    subnet_prefix,
-)
+from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, VIRTUAL_NETWORK, subnet_prefix
 from sorairo.providers.overlays import block_of, overlay_of, pool_name
-
-
-async def find_subnet(reader: Reader, subnet_id: str, target: str) -> Document:
-    """The subnet's document, or Azure's error that it is not there."""
-    rid = parse_id(subnet_id)
-    network = await reader.get(rid.parent)
-    for subnet in network.properties.get("subnets", []) if network else []:
-        if subnet["name"].lower() == rid.name.lower():
-            return subnet  # type: ignore[no-any-return]
-    raise missing(subnet_id, target)
 
 
 def configurations(nic: Resource) -> list[Document]:
@@ -48,100 +32,6 @@ def configurations(nic: Resource) -> list[Document]:
 
 def subnet_of(nic: Resource) -> str:
     return str(configurations(nic)[0]["properties"]["subnet"]["id"])
-
-
-async def admit(admission: Admission) -> None:
-    properties = admission.body["properties"]
-    if admission.managed_by is None and (endpoint := _endpoint(admission.existing)):
-        raise ArmError(
-            "CannotModifyNicAttachedToPrivateEndpoint",
-            f"Network interface {admission.id.text} cannot be modified by user as it is attached to private endpoint "
-            f"{endpoint}.",
-            target=admission.id.text,
-        )
-    ips = properties.get("ipConfigurations") or []
-    if not ips:
-        raise ArmError(
-            "InvalidRequestFormat",
-            f"Network interface '{admission.id.name}' needs at least one ipConfiguration.",
-            target="ipConfigurations",
-        )
-    subnets: dict[str, Document] = {}
-    for n, ip in enumerate(ips):
-        for key in ("id", "type", "etag"):
-            ip.pop(key, None)
-        ip.setdefault("name", f"ipconfig{n + 1}")
-        inner = ip.setdefault("properties", {})
-        inner.pop("provisioningState", None)
-        inner.setdefault("primary", n == 0)
-        inner.setdefault("privateIPAllocationMethod", "Dynamic")
-        inner.setdefault("privateIPAddressVersion", "IPv4")
-        subnet_id = (inner.get("subnet") or {}).get("id") or (ips[0]["properties"].get("subnet") or {}).get(
-            "id"
-        )  # Azure lets secondary configurations leave it out.
-        if not subnet_id:
-            raise ArmError(
-                "SubnetNotProvided", f"Subnet is not specified in ipConfiguration '{ip['name']}' of "
-                f"'{admission.id.name}'.", target=ip["name"],
-            )  # fmt: skip
-        inner["subnet"] = {"id": subnet_id}
-        if subnet_id not in subnets:
-            subnets[subnet_id] = await find_subnet(admission.reader, subnet_id, admission.id.text)
-        wanted = inner.get("privateIPAddress")
-        if inner["privateIPAllocationMethod"] == "Static" and wanted:
-            network = parse_prefix(subnet_prefix(subnets[subnet_id]), subnet_id)
-            if number(wanted) not in usable(network):
-                raise ArmError(
-                    "PrivateIPAddressNotInSubnet",
-                    f"Private static IP address {wanted} does not belong to the range of subnet prefix {network}.",
-                    target=ip["name"],
-                )
-        else:
-            inner.pop("privateIPAddress", None)
-        await _check_public_ip(admission, ip)
-    if group := (properties.get("networkSecurityGroup") or {}).get("id"):
-        properties["networkSecurityGroup"] = {"id": group}
-        await check_there(admission.reader, group, admission.id.text)
-    dns = properties.setdefault("dnsSettings", {})
-    dns.setdefault("dnsServers", [])
-    check_dns_servers(dns["dnsServers"])
-    properties.setdefault("enableIPForwarding", False)
-    properties.setdefault("enableAcceleratedNetworking", False)
-
-
-def _endpoint(nic: Resource | None) -> str | None:
-    """Id of the private endpoint that a NIC is of."""
-    owner = nic.managed_by if nic else None
-    return owner if owner and parse_id(owner).type.lower() == PRIVATE_ENDPOINT.lower() else None
-
-
-async def admit_delete(admission: Admission) -> None:
-    if endpoint := _endpoint(admission.existing):
-        raise ArmError(
-            "NicInUseWithPrivateEndpoint",
-            f"Network interface {admission.id.text} cannot be deleted because it is currently in use with an private "
-            f"endpoint ({endpoint}).",
-            target=admission.id.text,
-        )
-
-
-async def _check_public_ip(admission: Admission, ip: Document) -> None:
-    named_ip = ip["properties"].get("publicIPAddress")
-    if not named_ip:
-        ip["properties"].pop("publicIPAddress", None)
-        return
-    id = str(named_ip.get("id") or "")
-    by = f"{admission.id.text}/ipConfigurations/{ip['name']}"
-    await check_there(admission.reader, id, by)
-    await check_free(admission.reader, by, id)
-    others = [o for o in admission.body["properties"]["ipConfigurations"] if o is not ip]
-    if any(str((o["properties"].get("publicIPAddress") or {}).get("id", "")).lower() == id.lower() for o in others):
-        raise ArmError(
-            "PublicIPAddressCannotBeAssignedToMultipleIpConfigs",
-            f"Public IP address {id} cannot be assigned to several IP configurations of {admission.id.text}.",
-            target=id,
-        )
-    ip["properties"]["publicIPAddress"] = {"id": id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +43,8 @@ class Actual:
     """One for each ipConfiguration, in order; empty until all that it needs is claimed."""
     partial: bool = False
     """Something of it stands, though not all."""
+    machine: str | None = None
+    """Id of the virtual machine it is to be in."""
     dns: Document = field(default_factory=dict)
     """What its `dnsSettings` show besides what was asked for."""
     publics: dict[str, PublicAddress] = field(default_factory=dict)
@@ -177,8 +69,10 @@ class NicReconciler:
     async def observe(self, ctx: Context, resource: Resource) -> Actual:
         state = await self._links.observe_links()
         id = host_name(resource.id)
-        desired = None if resource.deleting else await self._desired(ctx, resource)
-        here = Actual(state.nics.get(id), desired, claimed(resource), id in state.partial, await _dns(ctx, resource))
+        machine = None if resource.deleting else await wanted_by(ctx, resource)
+        desired = await self._desired(ctx, resource, machine) if machine else None
+        told = await _dns(ctx, resource)
+        here = Actual(state.nics.get(id), desired, claimed(resource), id in state.partial, machine, told)
         wanted, unaddressed = ({}, ()) if resource.deleting else await self._wanted_publics(ctx, resource)
         if not wanted and not unaddressed and not resource.private.get("public"):
             return here
@@ -218,9 +112,9 @@ class NicReconciler:
         subnet = await find_subnet(ctx, ip["properties"]["subnet"]["id"], resource.id)
         return bool(subnet["properties"].get("networkSecurityGroup"))
 
-    async def _desired(self, ctx: Context, resource: Resource) -> Nic | None:
-        addresses, machine = claimed(resource), machine_of(resource)
-        if not addresses or machine is None:
+    async def _desired(self, ctx: Context, resource: Resource, machine: str) -> Nic | None:
+        addresses = claimed(resource)
+        if not addresses:
             return None
         network = parse_prefix(subnet_prefix(await find_subnet(ctx, subnet_of(resource), resource.id)), resource.id)
         return Nic(
@@ -244,8 +138,10 @@ class NicReconciler:
         if resource.deleting:
             return parted + ([Step("remove link", self.remove)] if actual.nic or actual.partial else [])
         plan = [] if actual.addresses else [Step("claim addresses", self.claim)]
-        if machine_of(resource) and (plan or actual.nic != actual.desired):
+        if actual.machine and (plan or actual.nic != actual.desired):
             plan.append(Step("ensure link", self.ensure, (actual.desired,), tuple(s.name for s in plan)))
+        elif actual.machine is None and (actual.nic or actual.partial):
+            plan.append(Step("remove link", self.remove))
         if plan:
             return plan + parted
         if actual.unaddressed:
@@ -257,7 +153,8 @@ class NicReconciler:
 
     def status(self, resource: Resource, actual: Actual) -> Document:
         shown = {**(resource.properties.get("dnsSettings") or {}), **actual.dns}
-        return {"macAddress": mac_address(resource.id).replace(":", "-").upper(), "dnsSettings": shown}
+        found: Document = {"macAddress": mac_address(resource.id).replace(":", "-").upper(), "dnsSettings": shown}
+        return found | ({"virtualMachine": {"id": actual.machine}} if actual.machine else {})
 
     async def claim(self, ctx: Context, resource: Resource) -> None:
         if overlay := overlay_of(resource):
@@ -304,8 +201,10 @@ class NicReconciler:
     async def ensure(self, ctx: Context, resource: Resource, desired: Nic | None) -> None:
         """`desired` None: it was not known when this was planned."""
         await ctx.settled(parse_id(subnet_of(resource)).parent)
-        desired = desired or await self._desired(ctx, resource)
-        assert desired
+        if desired is None and (machine := await wanted_by(ctx, resource)):
+            desired = await self._desired(ctx, resource, machine)
+        if desired is None:
+            raise Retry(0, "the machine it was to be in has gone")
         await self._links.ensure_nic(desired)
 
     async def wait(self, ctx: Context, resource: Resource, *ids: str) -> None:
@@ -359,12 +258,10 @@ def _render(resource: Resource, document: Document) -> Document:
         ip["properties"]["provisioningState"] = resource.provisioning_state
         if n < len(addresses):
             ip["properties"]["privateIPAddress"] = addresses[n]
-    machine = machine_of(resource)
-    if machine:
-        document["properties"]["virtualMachine"] = {"id": machine}
-    if endpoint := _endpoint(resource):
-        document["properties"]["privateEndpoint"] = {"id": endpoint}
-    document["properties"]["primary"] = True
+    if machine := machine_of(resource):
+        document["properties"] |= {"virtualMachine": {"id": machine}, "primary": True}
+    if endpoint := endpoint_of(resource):
+        document["properties"] |= {"privateEndpoint": {"id": endpoint}, "primary": True}
     return document
 
 
@@ -395,7 +292,8 @@ def network_interface_types(
             render=_render,
             schema="networkInterfaces",
             actions=actions(NIC_TYPES[0]),
-            watches={VIRTUAL_NETWORK: _of_network},
+            watches={VIRTUAL_NETWORK: _of_network, VIRTUAL_MACHINE: named},
+            linked=f"{NIC_TYPES[0]}/join/action",
         ),
         ResourceType(
             NIC_TYPES[1],

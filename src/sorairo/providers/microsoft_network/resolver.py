@@ -18,6 +18,7 @@ from sorairo.providers.microsoft_network.dns_records import domain, zone_name, z
 from sorairo.providers.microsoft_network.record_sets import PRIVATE, record_sets
 
 LINK = f"{PRIVATE}/virtualNetworkLinks"
+VIRTUAL_MACHINE = "Microsoft.Compute/virtualMachines"
 SERVER = "168.63.129.16"
 _SOA = "{name}. 3600 IN SOA azureprivatedns.net. azureprivatedns-host.microsoft.com. {{serial}} 3600 300 2419200 10\n"
 _TTL = 10
@@ -61,11 +62,19 @@ async def hosts(reader: Reader, nics: Iterable[Resource]) -> list[Host]:
 
 
 def machine_of(nic: Resource) -> str | None:
-    """The id of the virtual machine a NIC is in: its parent for a scale set's, what it was attached to otherwise."""
+    """The id of the virtual machine a NIC is in: its parent for a scale set's, else the one it was found to be in."""
     if nic.rid.type.lower().startswith("microsoft.compute/"):
         return nic.rid.parent
-    attached = nic.private.get("virtualMachine")
+    attached = (nic.status.get("virtualMachine") or {}).get("id")
     return str(attached) if attached else None
+
+
+async def wanted_by(reader: Reader, nic: Resource) -> str | None:
+    """The id of the virtual machine that a NIC is to be in: the first whose document names it."""
+    if nic.rid.type.lower().startswith("microsoft.compute/"):
+        return nic.rid.parent
+    machines = await reader.naming(nic.id, type=VIRTUAL_MACHINE)
+    return min(machines, key=lambda each: (each.created_at, each.key)).id if machines else None
 
 
 def _label(name: str) -> str:
