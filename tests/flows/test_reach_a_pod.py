@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from dig import answers, ask
-from flows_shared import Kubectl, eventually, script, virtual_machine
+from flows.on_nodes import script_on
+from flows_shared import Kubectl, eventually, virtual_machine
 from installation import Installation
 
 pytestmark = [
@@ -177,7 +178,7 @@ def test_an_internal_load_balancer_is_for_the_network_alone(cluster: Cluster) ->
     assert curl(address, 1) == {}
     (network,) = cluster.on.arm("GET", f"{NETWORK}/virtualNetworks").json()["value"]
     with virtual_machine(cluster.on, GROUP, "beside", network["properties"]["subnets"][0]["id"]) as machine:
-        said, _ = script(cluster.on, machine, f"curl -sS --noproxy '*' -m 3 http://{address}")
+        said, _ = script_on(cluster.on, machine, f"curl -sS --noproxy '*' -m 3 http://{address}")
         assert "pod: web-" in said, "a virtual machine of the network is in it, too"
 
 

@@ -282,6 +282,8 @@ def _chained(hops: Sequence[Hop]) -> Hop:
 async def _machine_name(reader: Reader, machine: str) -> str:
     """The one it calls itself by."""
     found = await reader.get(machine)
+    if found and (inside := (found.status.get("virtualMachine") or {}).get("id")):
+        found = await reader.get(inside)  # An interface by itself says what it is in.
     named = (found.properties.get("osProfile") or {}).get("computerName") if found else None
     return str(named or parse_id(machine).name)
 

@@ -11,7 +11,7 @@ from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Admission, Document, Resource, ids_in
 from sorairo.providers.microsoft_network.addresses import number, parse_prefix, usable
-from sorairo.providers.microsoft_network.network_interfaces import find_subnet
+from sorairo.providers.microsoft_network.interface_admission import find_subnet
 from sorairo.providers.microsoft_network.references import missing
 from sorairo.providers.microsoft_network.virtual_networks import subnet_prefix
 
