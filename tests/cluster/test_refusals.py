@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
+
 from cluster.fakes import NETWORK, World, error, prefix, service
 from sorairo.cluster.cloud import names
 
@@ -147,3 +149,19 @@ async def test_a_delete_that_fails_keeps_the_service_until_it_succeeds(world: Wo
     world.arm.refuse = lambda method, path: None
     await world.until(lambda: world.service("web1") is None)
     assert world.arm.get(PIP) is None
+
+
+async def test_an_idle_connection_that_ends_is_nobodys_failure(world: World) -> None:
+    """Each document is asked for twice: the first time the server has just let go of the connection."""
+    asked: set[str] = set()
+
+    def ended(method: str, path: str) -> None:
+        if path not in asked:
+            asked.add(path)
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+
+    world.arm.refuse = ended
+    world.start()
+    world.apply(service(1))
+    await world.reached()
+    assert world.messages("SyncLoadBalancerFailed") == []

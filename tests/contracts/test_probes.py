@@ -16,7 +16,7 @@ import pytest
 from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.traffic import LinuxBalancers
 from sorairo.drivers.probing import SOURCE, Prober
-from sorairo.drivers.protocols import Network, Nic
+from sorairo.drivers.protocols import DriverError, Network, Nic
 from sorairo.drivers.traffic import Backend, Balancer, BalancerRule, Check, Watched
 from wire import Wire
 
@@ -231,6 +231,33 @@ async def test_a_balancer_that_is_let_go_of_is_not_asked_for(world: World) -> No
         with pytest.raises(TimeoutError):
             server.accept()
     assert world.prober.health("lb1") == {}
+
+
+async def test_many_questions_leave_time_for_everything_else() -> None:
+    """Five hundred are due at once, and each takes a millisecond to begin."""
+
+    class Slow:
+        def socket(self, namespace: str) -> socket.socket:
+            until = time.perf_counter() + 0.001
+            while time.perf_counter() < until:
+                pass
+            raise DriverError("nobody is there")
+
+        async def set_down(self, *_: object) -> None:
+            return
+
+    slow = Slow()
+    prober = Prober(slow, slow)  # type: ignore[arg-type]
+    addresses = tuple(f"10.0.{n // 250}.{n % 250}" for n in range(500))
+    prober.watch(Watched("lb", "net", {"r": Check("tcp", 80, 5.0)}, {"r": addresses}), {}, frozenset())
+    running = asyncio.create_task(prober.run())
+    turns = 0
+    async with asyncio.timeout(20):
+        while any(h.reason == "not asked yet" for h in prober.health("lb")["r"].values()):
+            turns += 1
+            await asyncio.sleep(0)
+    running.cancel()
+    assert turns > 20  # Not one for all of them.
 
 
 def _drain(server: socket.socket) -> None:

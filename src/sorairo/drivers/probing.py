@@ -31,6 +31,8 @@ FIRST_PAUSE = 0.05
 interval: what comes up is in rotation at once, not at the next full interval."""
 NEW = 0.2
 """Seconds for which it is worth waiting for the first answers."""
+TOGETHER = 16
+"""Questions begun at once; then everybody else has as much time as these took."""
 AGAIN = 1.0
 """Seconds after which a balancer that could not be told is told again."""
 AT_ONCE = 512
@@ -175,12 +177,19 @@ class Prober:
         while True:
             self._due.clear()
             now = time.monotonic()
+            began = 0
             while self._queue and self._queue[0][0] <= now:
                 _, _, target = heapq.heappop(self._queue)
                 if not target.dropped:
                     task = loop.create_task(self._question(target))
                     self._asking.add(task)
                     task.add_done_callback(self._asking.discard)
+                    began += 1
+                if began == TOGETHER:
+                    # On a busy machine they come late, rather than that nothing else comes at all.
+                    began, at = 0, time.monotonic()
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(time.monotonic() - at)
             left = self._queue[0][0] - now if self._queue else None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):

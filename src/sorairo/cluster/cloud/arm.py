@@ -161,7 +161,10 @@ class Arm:
             headers["content-type"] = "application/json"
             content = msgspec.json.encode(body)
         try:
-            return await self._http.request(method, url, content=content, headers=headers)
+            try:
+                return await self._http.request(method, url, content=content, headers=headers)
+            except httpx.RemoteProtocolError:  # An idle connection, ended at this moment
+                return await self._http.request(method, url, content=content, headers=headers)
         except httpx.TransportError as e:
             raise Unreachable(f"{method} {url}: {e or type(e).__name__}") from e
 
