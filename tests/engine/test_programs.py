@@ -65,7 +65,7 @@ def test_program_says_its_version(built: Callable[[str], Path], component: str, 
     assert VERSIONS[component] in output(built(component) / "bin" / program, flag)
 
 
-@pytest.mark.parametrize("plugin", ["ptp", "host-local", "loopback", "portmap", "bandwidth"])
+@pytest.mark.parametrize("plugin", ["ptp", "bridge", "host-local", "loopback", "portmap", "bandwidth"])
 def test_cni_plugin_says_its_version(built: Callable[[str], Path], plugin: str) -> None:
     assert f"CNI {plugin} plugin v{VERSIONS['cni']}" in output(built("cni") / "cni" / plugin)
 
