@@ -213,3 +213,23 @@ async def test_what_left_and_was_idle_too_long_ends(outbounds: Outbounds, wire: 
             with pytest.raises(ConnectionResetError if reset else TimeoutError):
                 each.recv(1)
         assert wire.seen(server, "node0", wire.public(20)) == wire.public(30)
+
+
+@real
+async def test_private_subnets_leave_only_by_what_was_made_for_them(
+    links: Links, outbounds: Outbounds, wire: Wire
+) -> None:
+    network = Network("net1", "/owner/net1", ("10.224.0.0/16",), wire.public(10))
+    with wire.listen("server", 80) as server:
+        assert wire.seen(server, "node0", wire.public(20)) == wire.public(10)
+        private = replace(network, private=("10.224.0.0/24",))
+        await links.ensure_network(private)
+        assert (await links.observe_links()).networks["net1"] == private
+        assert not wire.reaches("node0", wire.public(20), 80)
+        assert wire.reaches("node0", "10.224.1.8", 81), "within the network nothing is changed"
+        assert wire.seen(server, "node4", wire.public(20)) == wire.public(10), "another subnet's"
+        await outbounds.ensure_outbound(one(wire, "10.224.0.4"))
+        assert wire.seen(server, "node0", wire.public(20)) == wire.public(30)
+        assert not wire.reaches("node1", wire.public(20), 80)
+        await links.ensure_network(network)
+        assert wire.seen(server, "node1", wire.public(20)) == wire.public(10)

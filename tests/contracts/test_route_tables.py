@@ -262,3 +262,28 @@ async def test_damage_is_seen_and_mended(links: LinuxLinks, tables: RouteTables,
     await tables.ensure_route_table(spec)
     assert await tables.observe_route_tables() == Standing({"rt1": spec})
     assert wire.reaches("nodea", B.address, 80)
+
+
+@real
+async def test_a_leg_goes_by_the_table_it_is_to_go_by(links: Links, tables: RouteTables, wire: Wire) -> None:
+    """As a control plane reaches pods that only a table of routes leads to; whichever of the two comes first."""
+    guest = "10.244.7.4"
+    wire.pod("nodef", guest)
+    leg = Leg("leg1", "/owner/leg1", "cp1", wire.public(20), "net1", ("10.244.0.0/16",))
+    by = replace(leg, table="rt1")
+    hops = table(("10.244.7.0/24", F.address), ("10.1.2.0/24", "nowhere"), subnet="10.1.9.0/24")
+    await links.ensure_leg(leg)
+    await tables.ensure_route_table(hops)
+    assert not wire.reaches("cp1", guest, 81)
+    for _ in range(2):
+        await links.ensure_leg(by)
+        assert (await links.observe_links()).legs["leg1"] == by
+        assert await tables.observe_route_tables() == Standing({"rt1": hops})
+        assert wire.reaches("cp1", guest, 81)
+        assert wire.reaches("cp1", B.address, 81), "what is the network's own is not the table's to lead away"
+        await tables.remove_route_table("rt1")
+        assert not wire.reaches("cp1", guest, 81)
+        await tables.ensure_route_table(hops)
+        assert wire.reaches("cp1", guest, 81)
+    await links.remove_leg("leg1")
+    assert await tables.observe_route_tables() == Standing({"rt1": hops})

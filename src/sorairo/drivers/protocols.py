@@ -180,6 +180,8 @@ class Network:
     """Address (from the public range) that connections from `prefixes` leaving through the edge come from; None:
     nothing leaves. "Through the edge" is towards other public addresses; beyond them, and to the host, nothing goes.
     The range's first four addresses are the fabric's own (the host has .1, the edge .2)."""
+    private: tuple[str, ...] = ()
+    """CIDRs within `prefixes` of whom this does not hold: they leave only by what was made for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,8 @@ class Leg:
     allowed: tuple[str, ...] | None = None
     """Whose connections to it are taken (CIDRs); None: anybody's. What runs inside its namespace is always one of them,
     what comes by private links too (`drivers.private_links`), and connections that are there go on."""
+    table: str | None = None
+    """Id of the table of routes (`drivers.routing`) that leads to `reach`, there or not; None: the network's own do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}\Z")
 def network(spec: Network) -> Network:
     _ids(spec.id)
     _namespace(spec.id)
-    _prefixes(spec.prefixes)
+    _prefixes((*spec.prefixes, *spec.private))
     _addresses(spec.snat)
     return spec
 
@@ -38,7 +38,7 @@ def nic(spec: Nic) -> Nic:
 
 
 def leg(spec: Leg) -> Leg:
-    _ids(spec.id, spec.network)
+    _ids(spec.id, spec.network, spec.table)
     _namespace(spec.namespace)
     _addresses(spec.public_address)
     _prefixes((*spec.reach, *(spec.allowed or ())))

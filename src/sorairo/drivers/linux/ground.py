@@ -88,6 +88,11 @@ class Ground:
             {i: each for i, each in self.outbounds.all().items() if each.network == network_id},
             {i: each for i, each in self.tables.all().items() if each.spec.network == network_id},
             tuple(self._peers(network_id)),
+            tuple(
+                each.spec
+                for _, each in sorted(self.legs.all().items())
+                if each.spec.network == network_id and each.spec.table
+            ),
             view=self.views.get(network_id),
         )
 

@@ -267,6 +267,8 @@ class LinuxLinks:
         self.await_carrier(fabric.EDGE, link)
         if network is not None:
             self.await_carrier(network.id, link)
+            if record.spec.table:
+                self.ground.apply_rules(self.ground.world(network.id))
 
     def _leg_slot(self, network_id: str | None) -> int:
         if network_id is None:
@@ -290,6 +292,8 @@ class LinuxLinks:
             with self._edge_lock:
                 self._legs.drop(leg_id)
                 self._release_edge()
+            if network_id and record.spec.table and self._ns.exists(network_id):
+                self.ground.apply_rules(self.ground.world(network_id))
 
     # --- the edge; all under its lock -------------------------------------------------------------------
 

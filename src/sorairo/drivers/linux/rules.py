@@ -13,11 +13,13 @@ A network's table, in the order its packets meet it:
 
 from __future__ import annotations
 
+import ipaddress
+
 from sorairo.drivers.linux import firewall, idle, loadbalancer, outbound, peering, steering
 from sorairo.drivers.linux.fabric import DNS, EDGE, INSIDE, SERVICES
 from sorairo.drivers.linux.nft import Piece, chain, collection
 from sorairo.drivers.linux.world import World
-from sorairo.drivers.protocols import Leg, Nic
+from sorairo.drivers.protocols import Leg, Network, Nic
 
 _ADDRESS_TO_ADDRESS = "type ipv4_addr : ipv4_addr;"
 
@@ -37,11 +39,11 @@ def base(world: World) -> Piece:
     without this it would go to and fro between network and machine until its TTL ends.
     """
     spec = world.network
-    known = ["prefixes"] if spec.snat else []
+    known = ["implicit"] if spec.snat else []
     nobody = " ".join(f"ip saddr != @{each}" for each in (*known, "pub_sources", outbound.SOURCES))
     unbalanced = "ct mark 0 ct status ! dnat"
     text = (
-        collection("set", "prefixes", "type ipv4_addr; flags interval; auto-merge;", spec.prefixes)
+        collection("set", "implicit", "type ipv4_addr; flags interval; auto-merge;", _implicit(spec))
         + collection("set", "pub_sources", "type ipv4_addr;")
         + collection("map", "pub_in", _ADDRESS_TO_ADDRESS)
         + collection("map", "pub_out", _ADDRESS_TO_ADDRESS)
@@ -101,11 +103,24 @@ def base(world: World) -> Piece:
             f'oifname "{EDGE}" ip saddr vmap @out_first',
             f'oifname "{EDGE}" snat to ip saddr map @pub_out',
             f'oifname "{EDGE}" ip saddr vmap @out_rest',
-            f'oifname "{EDGE}" ip saddr @prefixes snat to {spec.snat}' if spec.snat else "",
+            f'oifname "{EDGE}" ip saddr @implicit snat to {spec.snat}' if spec.snat else "",
             hook="type nat hook postrouting priority srcnat; policy accept;",
         )
     )
     return Piece("base", text)
+
+
+def _implicit(spec: Network) -> list[str]:
+    """Prefixes whose connections out need nothing made for them."""
+    left = [ipaddress.IPv4Network(each) for each in spec.prefixes]
+    for private in map(ipaddress.IPv4Network, spec.private):
+        left = [
+            part
+            for each in left
+            if not each.subnet_of(private)
+            for part in (each.address_exclude(private) if private.subnet_of(each) else [each])
+        ]
+    return [str(each) for each in sorted(left)]
 
 
 def names(world: World) -> Piece:

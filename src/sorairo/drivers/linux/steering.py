@@ -1,6 +1,8 @@
 """Tables of routes in the kernel: what comes by a NIC's link gets the mark of its subnet's table, and a routing rule
 for each mark leads there. Where a table says nothing, or says "as without it" (`throw`), the rules after it decide.
 
+A leg that goes by a table gets its mark for what it reaches by it, and for nothing else.
+
 A mark does not cross to another namespace. So a network whose peer has a table with machines here as next hops has
 that table too, for what comes by the peer's link from the table's subnets.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable
 
-from sorairo.drivers.linux.fabric import EDGE, PEER, UPLINK, nic_link, peer_link
+from sorairo.drivers.linux.fabric import EDGE, PEER, UPLINK, leg_link, nic_link, peer_link
 from sorairo.drivers.linux.loadbalancer import finder
 from sorairo.drivers.linux.netlink import TableRoute, rule_preferences, table_routes
 from sorairo.drivers.linux.nft import Piece, chain, collection
@@ -62,6 +64,12 @@ def pieces(world: World) -> list[Piece]:
             name = names(peer.half.id)
             made.append(Piece(name, chain(name, *marks), chain=True))
             elements.append(f'"{peer_link(peer.half.id)}" : jump {name}')
+    for leg in world.legs:
+        by = world.tables.get(leg.table or "")
+        if by and by.spec.hops and leg.reach:
+            name = names(leg.id)
+            made.append(Piece(name, chain(name, f"ip daddr {{ {', '.join(leg.reach)} }} {_mark(by)}"), chain=True))
+            elements.append(f'"{leg_link(leg.id)}" : jump {name}')
     forwarders = [f'"{nic_link(i)}"' for i, nic in world.nics.items() if nic.spec.forwarding]
     text = collection("map", _MAP, "type ifname : verdict;", elements)
     return [*made, Piece("steering", text + collection("set", FORWARDERS, "type ifname;", forwarders))]

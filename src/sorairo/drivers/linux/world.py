@@ -126,6 +126,8 @@ class World:
     outbounds: Mapping[str, Outbound] = field(default_factory=dict)
     tables: Mapping[str, RouteRecord] = field(default_factory=dict)
     peers: tuple[Peer, ...] = ()
+    legs: tuple[Leg, ...] = ()
+    """That go by a table of routes."""
     view: ViewRecord | None = None
 
     @property
