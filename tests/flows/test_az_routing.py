@@ -108,8 +108,13 @@ def test_nat_gateways_and_prefixes(az: Az, group: str, hollow: Installation) -> 
     spoke = {"addressPrefix": "10.2.0.0/24", "natGateway": {"id": gateway["id"]}}
     for method, path, properties, code in (
         ("PUT", "natGateways/nat2", other, "PublicIPAddressInUse"),
-        ("PUT", "virtualNetworks/spoke/subnets/front", spoke, "NatGatewayInUseByMultipleVirtualNetworks"),
-        ("DELETE", "natGateways/nat", None, "InUseNatGatewayCannotBeDeleted"),
+        (
+            "PUT",
+            "virtualNetworks/spoke/subnets/front",
+            spoke,
+            "NatGatewayCannotBeUsedBySubnetsBelongingToDifferentVirtualNetworks",
+        ),
+        ("DELETE", "natGateways/nat", None, "CannotDeleteNatGatewayAssociatedToSubnet"),
         ("DELETE", "publicIPAddresses/p0", None, "PublicIPAddressCannotBeDeleted"),
         ("DELETE", "publicIPPrefixes/prefix", None, "InUsePublicIpPrefixCannotBeDeleted"),
         ("DELETE", "publicIPPrefixes/other", None, "InUsePublicIpPrefixCannotBeDeleted"),
@@ -154,7 +159,7 @@ def test_delegations_and_service_endpoints(az: Az, group: str, hollow: Installat
     assert {e["provisioningState"] for e in subnet["serviceEndpoints"]} == {"Succeeded"}
     wrong = {"delegations": [{"name": "a", "properties": {"serviceName": "Microsoft.Nobody/things"}}]}
     for properties, code in (
-        (wrong, "SubnetDelegationServiceNameInvalid"),
+        (wrong, "InvalidServiceNameOnDelegation"),
         ({"serviceEndpoints": [{"service": "Microsoft.Nobody"}]}, "SubnetHasInvalidServiceEndpoint"),
     ):
         path = "virtualNetworks/hub/subnets/x"

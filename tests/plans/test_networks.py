@@ -11,14 +11,20 @@ from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.traffic import HollowPeerings, HollowPublicAddresses
 from sorairo.drivers.naming import PublicName, View
 from sorairo.drivers.protocols import Network, Nic
-from sorairo.engine.ids import host_name
+from sorairo.engine.documents import copied
+from sorairo.engine.errors import ArmError
+from sorairo.engine.ids import host_name, parse_id
+from sorairo.engine.types import Admission, Resource
+from sorairo.providers.microsoft_network.interface_admission import admit as nic_admit
 from sorairo.providers.microsoft_network.network_interfaces import Actual as NicActual
 from sorairo.providers.microsoft_network.network_interfaces import NicReconciler
 from sorairo.providers.microsoft_network.public_ip_addresses import Actual as PublicActual
 from sorairo.providers.microsoft_network.public_ip_addresses import PublicIPReconciler
 from sorairo.providers.microsoft_network.virtual_networks import Actual as NetworkActual
 from sorairo.providers.microsoft_network.virtual_networks import VirtualNetworkReconciler
+from sorairo.providers.microsoft_network.virtual_networks import admit as network_admit
 
+from .readers import Documents
 from .table import GROUP, Case, check, resource
 
 LINKS = HollowLinks()
@@ -127,3 +133,45 @@ PUBLIC = [
 @pytest.mark.parametrize("case", PUBLIC, ids=str)
 def test_public_address(case: Case) -> None:
     check(PublicIPReconciler(("198.18.0.9",)), resource(PUBLIC_IP, {"properties": {}}, case), case)
+
+
+# --- subnets with a say of their own ---------------------------------------------------------------------
+
+
+def with_subnet(**properties: Any) -> Resource:
+    subnet = {"name": "s", "properties": {"addressPrefix": "10.0.1.0/24", **properties}}
+    return Resource(VNET, {"properties": {"addressSpace": {"addressPrefixes": ["10.0.0.0/16"]}, "subnets": [subnet]}})
+
+
+async def refusal(id: str, body: dict[str, Any], existing: Resource | None, *others: Resource) -> str:
+    admit = nic_admit if id == LOOSE else network_admit
+    with pytest.raises(ArmError) as refused:
+        await admit(
+            Admission(parse_id(id), body, existing, "me", Documents(*others, *([existing] if existing else [])))
+        )
+    return refused.value.code
+
+
+async def test_a_delegated_subnet_is_its_services_own() -> None:
+    delegations = [{"name": "d", "properties": {"serviceName": "Microsoft.ContainerInstance/containerGroups"}}]
+    configuration = {"name": "one", "properties": {"subnet": {"id": f"{VNET}/subnets/s"}}}
+    nic = {"location": "westeurope", "properties": {"ipConfigurations": [configuration]}}
+    delegated = with_subnet(delegations=delegations)
+    assert await refusal(LOOSE, copied(nic), None, delegated) == "ResourceNotPermittedOnDelegatedSubnet"
+    # Nor is one delegated that somebody is in.
+    used = with_subnet()
+    there = Resource(LOOSE, nic)
+    assert (
+        await refusal(VNET, copied(delegated.body), used, there)
+        == "SubnetDelegationsCannotChangeWhenSubnetUsedByResource"
+    )
+    body = copied(delegated.body)
+    await network_admit(Admission(parse_id(VNET), body, used, "me", Documents(used)))
+
+
+def test_who_is_in_a_private_subnet_has_no_way_out_by_itself() -> None:
+    reconciler = VirtualNetworkReconciler(LINKS, HollowPeerings(LINKS), ("198.18.0.9",))
+    assert reconciler.desired(with_subnet(), "198.18.0.9").private == ()
+    assert reconciler.desired(with_subnet(defaultOutboundAccess=True), "198.18.0.9").private == ()
+    private = reconciler.desired(with_subnet(defaultOutboundAccess=False), "198.18.0.9")
+    assert private == replace(NETWORK, private=("10.0.1.0/24",))

@@ -109,6 +109,8 @@ async def test_routes_that_cannot_be(code: str, routes: list[dict[str, Any]]) ->
     with pytest.raises(ArmError) as refused:
         await admit(Admission(parse_id(TABLE), body, None, "me", Documents()))
     assert refused.value.code == code
+    if code == "RouteConflict":
+        assert refused.value.message.startswith("Route: two conflicts with Route: ")
 
 
 # --- peerings --------------------------------------------------------------------------------------------

@@ -12,7 +12,13 @@ from sorairo.providers.microsoft_network.addresses import number, parse_prefix, 
 from sorairo.providers.microsoft_network.public_ip_users import check_free
 from sorairo.providers.microsoft_network.references import check_there, missing
 from sorairo.providers.microsoft_network.resolver import wanted_by
-from sorairo.providers.microsoft_network.virtual_networks import PRIVATE_ENDPOINT, check_dns_servers, subnet_prefix
+from sorairo.providers.microsoft_network.subnet_services import check_delegation
+from sorairo.providers.microsoft_network.virtual_networks import (
+    NIC_TYPES,
+    PRIVATE_ENDPOINT,
+    check_dns_servers,
+    subnet_prefix,
+)
 
 
 async def find_subnet(reader: Reader, subnet_id: str, target: str) -> Document:
@@ -62,6 +68,7 @@ async def admit(admission: Admission) -> None:
         inner["subnet"] = {"id": subnet_id}
         if subnet_id not in subnets:
             subnets[subnet_id] = await find_subnet(admission.reader, subnet_id, admission.id.text)
+            check_delegation(subnets[subnet_id], subnet_id, NIC_TYPES[0])
         wanted = inner.get("privateIPAddress")
         if inner["privateIPAllocationMethod"] == "Static" and wanted:
             network = parse_prefix(subnet_prefix(subnets[subnet_id]), subnet_id)

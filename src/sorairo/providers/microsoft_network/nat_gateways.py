@@ -15,7 +15,7 @@ from sorairo.engine.types import Admission, Context, Document, Resource, Resourc
 from sorairo.providers.microsoft_network.public_ip_addresses import address_of
 from sorairo.providers.microsoft_network.public_ip_prefixes import addresses_of
 from sorairo.providers.microsoft_network.public_ip_users import NAT_GATEWAY, check_free
-from sorairo.providers.microsoft_network.references import in_use, missing
+from sorairo.providers.microsoft_network.references import missing
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 from sorairo.providers.microsoft_network.virtual_networks import VIRTUAL_NETWORK, subnets_naming
 
@@ -63,8 +63,12 @@ async def _check_prefix_free(admission: Admission, prefix: str) -> None:
 
 async def admit_delete(admission: Admission) -> None:
     if users := await subnets_naming(admission.reader, admission.id.text, "natGateway"):
-        raise in_use(
-            "InUseNatGatewayCannotBeDeleted", "NAT gateway", admission.id.text, sorted(id for id, _, _ in users)
+        count = f"{len(users)} subnet{'s' if len(users) > 1 else ''}"
+        raise ArmError(
+            "CannotDeleteNatGatewayAssociatedToSubnet",
+            f"NAT Gateway {admission.id.text} is still configured on {count}. Remove NAT Gateway from all referenced "
+            "subnets and then delete NAT Gateway.",
+            target=admission.id.text,
         )
 
 

@@ -23,7 +23,7 @@ from sorairo.providers.microsoft_network.references import missing
 from sorairo.providers.microsoft_network.resolver import VIRTUAL_MACHINE, machine_of, servers, suffix, wanted_by
 from sorairo.providers.microsoft_network.versions import API_VERSIONS, OF_INSTANCES
 from sorairo.providers.microsoft_network.virtual_networks import NIC_TYPES, VIRTUAL_NETWORK, subnet_prefix
-from sorairo.providers.overlays import block_of, overlay_of, pool_name
+from sorairo.providers.overlays import block_of, blocks_of, overlay_of, pool_name
 
 
 def configurations(nic: Resource) -> list[Document]:
@@ -157,7 +157,7 @@ class NicReconciler:
         return found | ({"virtualMachine": {"id": actual.machine}} if actual.machine else {})
 
     async def claim(self, ctx: Context, resource: Resource) -> None:
-        if overlay := overlay_of(resource):
+        if overlay := blocks_of(resource):
             await self._claim_block(ctx, resource, overlay)
         subnet_id = subnet_of(resource)
         network = parse_prefix(subnet_prefix(await find_subnet(ctx, subnet_id, resource.id)), subnet_id)
@@ -239,7 +239,7 @@ async def _dns(reader: Reader, nic: Resource) -> Document:
 def claimed(nic: Resource) -> tuple[str, ...]:
     """One address for each ipConfiguration, in order; empty until all are claimed."""
     addresses = tuple(nic.private.get("addresses", ()))
-    if overlay_of(nic) and not block_of(nic):
+    if blocks_of(nic) and not block_of(nic):
         return ()
     return addresses if len(addresses) >= len(configurations(nic)) else ()
 

@@ -15,11 +15,11 @@ from sorairo.engine.ids import host_name
 from sorairo.engine.types import Admission, Context, Document, Inline, Resource, ResourceType, Step, named
 from sorairo.providers.microsoft_network import service_tags
 from sorairo.providers.microsoft_network.addresses import number, parse_prefix
-from sorairo.providers.microsoft_network.references import in_use
 from sorairo.providers.microsoft_network.service_tags import Space
 from sorairo.providers.microsoft_network.spaces import Spaces
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 from sorairo.providers.microsoft_network.virtual_networks import VIRTUAL_NETWORK, subnets_naming
+from sorairo.providers.overlays import table_name
 
 ROUTE_TABLE = "Microsoft.Network/routeTables"
 HOPS = {"vnetlocal": "network", "internet": "edge", "none": "nowhere", "virtualnetworkgateway": "nowhere"}
@@ -44,10 +44,10 @@ async def admit(admission: Admission) -> None:
         if other := by_prefix.get(prefix):
             raise ArmError(
                 "RouteConflict",
-                f"Route {id} has the same address prefix {inner['addressPrefix']} as route {other}.",
+                f"Route: {route.get('name')} conflicts with Route: {other}. Routes cannot have the same AddressPrefix.",
                 target=id,
             )
-        by_prefix[prefix] = id
+        by_prefix[prefix] = str(route.get("name"))
 
 
 def _check(id: str, route: Document) -> None:
@@ -78,9 +78,11 @@ def _check(id: str, route: Document) -> None:
 
 
 async def admit_delete(admission: Admission) -> None:
-    if users := await subnets_naming(admission.reader, admission.id.text, "routeTable"):
-        raise in_use(
-            "InUseRouteTableCannotBeDeleted", "Route table", admission.id.text, sorted(id for id, _, _ in users)
+    if await subnets_naming(admission.reader, admission.id.text, "routeTable"):
+        raise ArmError(
+            "InUseRouteTableCannotBeDeleted",
+            f"Route table {admission.id.name} is in use and cannot be deleted.",
+            target=admission.id.text,
         )
 
 
@@ -127,7 +129,7 @@ class RouteTableReconciler:
             if network and not network.deleting:
                 prefixes = tuple(sorted(prefix for _, prefix, at in users if at.lower() == key))
                 way = hops(resource, await self._spaces.of(ctx, network))
-                id = host_name(f"{resource.key}|{key}")
+                id = table_name(resource.id, key)
                 wanted.append(RouteTable(id, resource.id, host_name(key), prefixes, way))
         networks = {each.network for each in standing.values()}
         listed = await ctx.list(type=VIRTUAL_NETWORK) if networks else []

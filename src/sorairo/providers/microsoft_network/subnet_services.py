@@ -79,9 +79,9 @@ async def check_services(admission: Admission, subnet: Document) -> None:
         known = _DELEGATIONS.get(name.lower())
         if known is None:
             raise ArmError(
-                "SubnetDelegationServiceNameInvalid",
-                f"Service name {name!r} of delegation {delegation.get('name')} of subnet {id} is not one that subnets "
-                "can be delegated to; see `az network vnet subnet list-available-delegations`.",
+                "InvalidServiceNameOnDelegation",
+                f"The service name {name} specified on delegation {id}/delegations/{delegation.get('name')} is not "
+                f"valid. Valid value(s) are: {','.join(DELEGATIONS)}.",
                 target=id,
             )
         delegation["properties"] = {"serviceName": known, "actions": list(DELEGATIONS[known])}
@@ -117,14 +117,29 @@ async def check_services(admission: Admission, subnet: Document) -> None:
         )
 
 
+def delegated_to(subnet: Document) -> list[str]:
+    return [str(each["properties"]["serviceName"]) for each in subnet["properties"].get("delegations") or []]
+
+
+def check_delegation(subnet: Document, subnet_id: str, type: str) -> None:
+    """Raise ArmError for a resource of a subnet that is a service's own."""
+    if services := delegated_to(subnet):
+        raise ArmError(
+            "ResourceNotPermittedOnDelegatedSubnet",
+            f"Resource of type '{type}' is not permitted on subnet {subnet_id}, which is delegated to "
+            f"{', '.join(services)}.",
+            target=subnet_id,
+        )
+
+
 async def check_one_network(reader: Reader, gateway: str, network: str) -> None:
     """Raise ArmError when subnets of another virtual network name the NAT gateway."""
     for other in await reader.naming(gateway, type=VIRTUAL_NETWORK):
         if other.key != network.lower():
             raise ArmError(
-                "NatGatewayInUseByMultipleVirtualNetworks",
-                f"NAT gateway {gateway} cannot be associated with subnets of virtual network {network}, because it is "
-                f"associated with subnets of virtual network {other.id}. All subnets of a NAT gateway must be in one.",
+                "NatGatewayCannotBeUsedBySubnetsBelongingToDifferentVirtualNetworks",
+                f"NAT Gateway cannot be configured on multiple virtual networks. NAT Gateway {gateway} is currently "
+                f"used on virtual network {other.id} and cannot be added to virtual network {network}.",
                 target=gateway,
             )
 

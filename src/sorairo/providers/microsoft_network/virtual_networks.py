@@ -20,7 +20,12 @@ from sorairo.providers.microsoft_network.peerings import admit_peerings, states,
 from sorairo.providers.microsoft_network.record_sets import PRIVATE, RECORD_TYPES
 from sorairo.providers.microsoft_network.references import check_there
 from sorairo.providers.microsoft_network.resolver import LINK, linked_to, network_of, view
-from sorairo.providers.microsoft_network.subnet_services import check_one_network, check_services, render_parts
+from sorairo.providers.microsoft_network.subnet_services import (
+    check_one_network,
+    check_services,
+    delegated_to,
+    render_parts,
+)
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 
 PUBLIC_POOL = "public addresses"
@@ -130,7 +135,7 @@ async def admit(admission: Admission) -> None:
     check_dns_servers((properties.get("dhcpOptions") or {}).get("dnsServers"))
     await admit_peerings(admission)
     if admission.existing:
-        await _keep_used(admission, {str(s.get("name", "")).lower(): subnet_prefix(s) for s in subnets})
+        await _keep_used(admission, {str(s.get("name", "")).lower(): s for s in subnets})
 
 
 def check_dns_servers(servers: object) -> None:
@@ -139,13 +144,23 @@ def check_dns_servers(servers: object) -> None:
         number(server)
 
 
-async def _keep_used(admission: Admission, wanted: dict[str, str]) -> None:
+async def _keep_used(admission: Admission, wanted: dict[str, Document]) -> None:
     assert admission.existing
     for subnet in admission.existing.properties.get("subnets", []):
         name = str(subnet["name"])
-        if wanted.get(name.lower()) == subnet_prefix(subnet):
+        id, after = f"{admission.id.text}/subnets/{name}", wanted.get(name.lower())
+        stays = after is not None and subnet_prefix(after) == subnet_prefix(subnet)
+        before, then = delegated_to(subnet), delegated_to(after) if after else []
+        if stays and before == then:
             continue
-        users = await users_in(admission.reader, f"{admission.id.text}/subnets/{name}")
+        users = await users_in(admission.reader, id)
+        if users and stays:
+            raise ArmError(
+                "SubnetDelegationsCannotChangeWhenSubnetUsedByResource",
+                f"Delegations of subnet {id} cannot be changed from [{', '.join(before)}] to [{', '.join(then)}] "
+                f"because it is being used by the resource {users[0][1]}.",
+                target=id,
+            )
         if users:
             raise in_use(name, users[0][1])
 
@@ -252,9 +267,13 @@ class VirtualNetworkReconciler:
         return self._names is not None
 
     def desired(self, resource: Resource, outbound: str | None) -> Network:
-        return Network(
-            host_name(resource.id), resource.id, tuple(resource.properties["addressSpace"]["addressPrefixes"]), outbound
-        )
+        private = [
+            subnet_prefix(subnet)
+            for subnet in resource.properties.get("subnets", [])
+            if subnet["properties"].get("defaultOutboundAccess") is False
+        ]
+        prefixes = tuple(resource.properties["addressSpace"]["addressPrefixes"])
+        return Network(host_name(resource.id), resource.id, prefixes, outbound, tuple(sorted(private)))
 
     def plan(self, resource: Resource, actual: Actual) -> list[Step]:
         if resource.deleting:
