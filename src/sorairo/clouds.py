@@ -28,7 +28,7 @@ from sorairo.engine.types import Resource
 from sorairo.identity.directory import Directory
 from sorairo.identity.tokens import LIFETIME, Tokens
 from sorairo.members import Members
-from sorairo.providers.microsoft_containerservice import cloud, principal, upstream
+from sorairo.providers.microsoft_containerservice import cloud, kubenet, principal, upstream
 from sorairo.providers.microsoft_containerservice.admission import CLUSTER
 from sorairo.providers.microsoft_containerservice.observe import running_access
 from sorairo.store import Store
@@ -47,6 +47,8 @@ class Member:
     access: Access
     config: CloudConfig
     identity: str | None
+    pod_cidr: str | None = None
+    """Whose nodes' blocks it writes routes to."""
 
 
 def member(cluster: Resource, *, tenant_id: str, endpoint: str) -> Member | None:
@@ -55,7 +57,7 @@ def member(cluster: Resource, *, tenant_id: str, endpoint: str) -> Member | None
     if cluster.deleting or way is None or upstream.controller(cluster) != upstream.OURS:
         return None
     config = cloud.config(cluster, tenant_id=tenant_id, resource_manager=endpoint)
-    return Member(way, config, cloud.identity_id(cluster))
+    return Member(way, config, cloud.identity_id(cluster), kubenet.pods(cluster))
 
 
 class Clouds:
@@ -115,7 +117,8 @@ class Clouds:
     async def _control(self, key: str, it: Member, http: httpx.AsyncClient) -> None:
         credential = self._credentials[key] = self._credential(it, http)
         try:
-            await CloudController(it.config, Arm(http, self._endpoint, credential), self._api, it.access).run()
+            arm = Arm(http, self._endpoint, credential)
+            await CloudController(it.config, arm, self._api, it.access, it.pod_cidr).run()
         finally:
             self._credentials.pop(key, None)
 

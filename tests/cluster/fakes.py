@@ -232,7 +232,11 @@ class FakeApi(KubernetesApi):
         obj = copy.deepcopy(there)
         if "finalizers" in patch.get("metadata", {}):
             obj["metadata"]["finalizers"] = patch["metadata"]["finalizers"]
-        if "status" in patch:
+        if "strategic" in kwargs["headers"]["Content-Type"]:  # Conditions alone are asked for, by their type.
+            new = {c["type"]: c for c in patch["status"]["conditions"]}
+            before = {c["type"]: c for c in obj["status"].get("conditions", [])}
+            obj["status"]["conditions"] = list({**before, **new}.values())
+        elif "status" in patch:
             obj["status"] = patch["status"]
         return httpx.Response(200, json=self.write(path, obj))
 
@@ -305,11 +309,13 @@ class World:
     def __init__(self) -> None:
         self.arm = FakeArm()
         self.api = FakeApi()
+        self.pod_cidr: str | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> World:
         access = Access("https://api", "", "", "")
-        self._task = asyncio.create_task(CloudController(CONFIG, self.arm.client(), self.api, access).run())
+        controller = CloudController(CONFIG, self.arm.client(), self.api, access, self.pod_cidr)
+        self._task = asyncio.create_task(controller.run())
         return self
 
     async def stop(self) -> None:
@@ -332,8 +338,11 @@ class World:
     def delete(self, name: str) -> None:
         self.api.remove(_path(name))
 
-    def node(self, name: str, **labels: str) -> None:
-        self.api.write(f"/nodes/{name}", {"kind": "Node", "metadata": {"name": name, "labels": labels}})
+    def node(self, name: str, *, block: str = "", address: str = "", **labels: str) -> None:
+        """`block`: of the pod CIDR; `address`: the node's own."""
+        addresses = [{"type": "InternalIP", "address": address}] if address else []
+        obj = {"kind": "Node", "metadata": {"name": name, "labels": labels}, "spec": {"podCIDR": block}}
+        self.api.write(f"/api/v1/nodes/{name}", {**obj, "status": {"addresses": addresses}})
 
     # --- what is seen --------------------------------------------------------------------------------
 

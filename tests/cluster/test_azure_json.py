@@ -12,7 +12,7 @@ from sorairo.cluster.azure_json import CloudConfig, environment
 
 
 def test_what_is_written_is_read() -> None:
-    config = replace(CONFIG, client_id="app", client_secret="s", tags={"a": "b", "c": "d=e"})
+    config = replace(CONFIG, client_id="app", client_secret="s", tags={"a": "b", "c": "d=e"}, route_table_group="g")
     assert CloudConfig.parse(config.text()) == config
     assert not config.managed
 

@@ -37,6 +37,7 @@ CHANGES = {
     ),
     "create with an overlay": Change(lambda life: life.put(CLUSTER, cluster(overlay=True, one=2)), None, {"one": 2}),
     "create a private one": Change(lambda life: life.put(CLUSTER, cluster(private=True, one=1)), None, {"one": 1}),
+    "create with kubenet": Change(lambda life: life.put(CLUSTER, cluster(kubenet=True, one=2)), None, {"one": 2}),
     "let nobody call it": Change(
         lambda life: life.put(CLUSTER, cluster(shut=True, one=1)), {"one": 1}, {"one": 1}, only="linux"
     ),

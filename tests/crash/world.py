@@ -353,12 +353,13 @@ def cluster(
     entra: bool = False,
     outbound: str = "loadBalancer",
     overlay: bool = False,
+    kubenet: bool = False,
     shut: bool = False,
     private: bool = False,
     **pools: int,
 ) -> Document:
     """The body of a cluster with these pools, the first of mode System; `entra`: its users are the directory's;
-    `overlay`: its pods have addresses of their own; `shut`: its API server takes no calls but its nodes';
+    `overlay`, `kubenet`: its pods have addresses of their own; `shut`: its API server takes no calls but its nodes';
     `private`: nor has it an address outside its network."""
     profiles = [
         {"name": name, "count": count, "vmSize": "Standard_D2s_v3", "mode": "User" if n else "System", "maxPods": 30}
@@ -375,6 +376,7 @@ def cluster(
             "networkProfile": {
                 "outboundType": outbound,
                 **({"networkPluginMode": "overlay", "networkPolicy": "azure"} if overlay else {}),
+                **({"networkPlugin": "kubenet"} if kubenet else {}),
             },
             **({"apiServerAccessProfile": {"authorizedIPRanges": ["0.0.0.0/32"]}} if shut else {}),
             **({"apiServerAccessProfile": {"enablePrivateCluster": True}} if private else {}),

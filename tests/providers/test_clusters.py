@@ -15,6 +15,7 @@ from sorairo.providers.capacity import Capacity
 from sorairo.providers.microsoft_compute.sizes import SIZES
 from sorairo.providers.microsoft_containerservice import api_access, node_settings, versions
 from sorairo.providers.microsoft_containerservice.admission import ClusterAdmission
+from sorairo.providers.microsoft_containerservice.cloud import Permits
 from sorairo.providers.microsoft_containerservice.composition import parts
 from sorairo.providers.microsoft_containerservice.names import names
 from sorairo.providers.schemas import check
@@ -60,10 +61,11 @@ async def admitted(
     *others: Resource,
     capacity: Capacity = HOLLOW,
     permitted: bool = True,
+    permits: Permits | None = None,
 ) -> Resource:
     """The cluster as it would be stored."""
     sizes = {name: (size.cpus, size.memory_bytes) for name, size in SIZES.items()}
-    admit = ClusterAdmission(Anybody(), sizes, capacity, lambda *_: permitted)  # type: ignore[arg-type]
+    admit = ClusterAdmission(Anybody(), sizes, capacity, permits or (lambda *_: permitted))  # type: ignore[arg-type]
     known = [r for r in (existing, *others) if r]
     admission = Admission(parse_id(ID), copied(body), existing, "me", Nothing(*known))
     await admit(admission)

@@ -33,7 +33,7 @@ CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
 def looks(state: State) -> list[Callable[[], Check]]:
     """In reading order."""
     return [
-        root, programs, cgroups, controllers, capabilities, namespaces, overlay,
+        root, programs, cgroups, controllers, capabilities, namespaces, overlay, bridge,
         lambda: state_file_system(state), nftables, addresses, inotify, cifs, nodes,
     ]  # fmt: skip
 
@@ -104,6 +104,19 @@ def namespaces() -> Check:
         means = "networks and nodes are made of namespaces and veth pairs"
         return Check("namespaces", "fail", "no veth pair can be made in a new one", means, nodes=True)
     return Check("namespaces", "ok", f"links: {', '.join(sorted(host().link_kinds))}")
+
+
+def bridge() -> Check:
+    """For network plugin kubenet alone: without bridge netfilter, answers of a Service's pod to a pod of its own node
+    are not known for such, and dropped."""
+    if not host().root:
+        return Check("bridges", "ok", "not looked at without root")
+    missing = [] if "bridge" in host().link_kinds else ["bridges"]
+    missing += [] if Path("/proc/sys/net/bridge").exists() else ["bridge netfilter"]
+    if missing:
+        means = "clusters with network plugin kubenet need them"
+        return Check("bridges", "warn", f"no {', no '.join(missing)}", means, "modprobe br_netfilter")
+    return Check("bridges", "ok", "with netfilter")
 
 
 def overlay() -> Check:

@@ -35,6 +35,8 @@ class CloudConfig:
     vnet_group: str
     subnet: str
     route_table: str
+    route_table_group: str = ""
+    """'': the node resource group."""
     scale_set: str = ""
     """The first pool's; the others are found in the group."""
     client_id: str = MANAGED
@@ -76,6 +78,7 @@ class CloudConfig:
             "vnetName": self.vnet,
             "vnetResourceGroup": self.vnet_group,
             "routeTableName": self.route_table,
+            "routeTableResourceGroup": self.route_table_group or self.resource_group,
             "primaryAvailabilitySetName": "",
             "primaryScaleSetName": self.scale_set,
             "cloudProviderBackoffMode": "v2",
@@ -117,6 +120,7 @@ class CloudConfig:
                 vnet_group=found.get("vnetResourceGroup") or found["resourceGroup"],
                 subnet=found["subnetName"],
                 route_table=found.get("routeTableName", ""),
+                route_table_group=found.get("routeTableResourceGroup") or found["resourceGroup"],
                 scale_set=found.get("primaryScaleSetName", ""),
                 client_id=found.get("aadClientId") or MANAGED,
                 client_secret=found.get("aadClientSecret") or MANAGED,

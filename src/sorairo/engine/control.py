@@ -187,7 +187,8 @@ class Control:
             resource.etag = str(uuid.uuid4())
             resource.changed_at = time.time()
             resource.created_by = resource.created_by or asked.principal
-            resource.managed_by = asked.managed_by or resource.managed_by
+            # Who changes what is there already does not own it.
+            resource.managed_by = resource.managed_by if now else asked.managed_by
             verb = "PATCH" if asked.patch else "PUT"
             operation = self._begin(tx, resource, found.type, verb, asked.principal, asked.correlation_id)
             resource.provisioning_state = "Updating" if now else "Creating"

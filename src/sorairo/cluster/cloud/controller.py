@@ -1,4 +1,4 @@
-"""The cloud controller of one cluster: Services of type LoadBalancer become load balancers.
+"""The cloud controller of one cluster: Services of type LoadBalancer become load balancers, and nodes' blocks routes.
 
 It watches Services and nodes, and keeps nothing that matters: what a Service has in the cloud is found by its uid in
 names, and a finalizer keeps the Service until that is gone. A pass takes all that is due at once.
@@ -20,6 +20,7 @@ from sorairo.cluster.cloud import kube, names
 from sorairo.cluster.cloud.arm import Arm, ArmFailure, Unreachable
 from sorairo.cluster.cloud.kube import Events, Kube
 from sorairo.cluster.cloud.members import Members
+from sorairo.cluster.cloud.routes import Routes
 from sorairo.cluster.cloud.service import Exposure, InvalidService, held, key_of, parse, wanted
 from sorairo.cluster.cloud.signin import SignInFailed
 from sorairo.cluster.cloud.sync import Pass, Synchronizer
@@ -56,12 +57,16 @@ class _Done:
 class CloudController:
     """`run` until cancelled. Its Events are written before it ends only as far as they have come."""
 
-    def __init__(self, config: CloudConfig, arm: Arm, api: KubernetesApi, access: Access) -> None:
+    def __init__(
+        self, config: CloudConfig, arm: Arm, api: KubernetesApi, access: Access, pod_cidr: str | None = None
+    ) -> None:
+        """`pod_cidr`: whose nodes' blocks need routes; None: pods are found without."""
         self._kube = Kube(api, access)
         self._events = Events(self._kube)
         self._services = Mirror(api, access, "/api/v1/services", self._service, keep=_slim)
         self._nodes = Mirror(api, access, "/api/v1/nodes", self._node, keep=_usable, metadata_only=True)
         self._sync = Synchronizer(config, arm, self._kube, Members(config, arm, lambda: self._nodes.objects))
+        self._routes = Routes(config, arm, self._kube, self._events, pod_cidr) if pod_cidr else None
         self._due: dict[str, Object | None] = {}
         """By key; with a Service that went without our having let it go, as it was last."""
         self._regardless: set[str] = set()
@@ -77,6 +82,8 @@ class CloudController:
             tasks.create_task(self._nodes.run())
             tasks.create_task(self._events.run())
             tasks.create_task(self._work())
+            if self._routes:
+                tasks.create_task(self._routes.run())
 
     # --- what happens --------------------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ log = structlog.get_logger(__name__)
 
 Object = dict[str, Any]
 
-COMPONENT = "service-controller"
-"""Who Events are from: Kubernetes's own name for this part of a cloud controller."""
+COMPONENTS = {"Service": "service-controller", "Node": "route_controller"}
+"""Who Events about an object are from: Kubernetes's own names for parts of a cloud controller."""
 MESSAGE = 1024
 """Characters of an Event's message that everything which reads Events can be trusted with."""
 REMEMBERED = 256
@@ -73,18 +73,27 @@ class Kube:
             )
         )
 
+    async def condition(self, node: str, type: str, status: str, reason: str, message: str) -> None:
+        """Set a condition of a node, if it is still there. Raises DriverError, NotReady."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        found = {"type": type, "status": status, "reason": reason, "message": message}
+        found |= {"lastHeartbeatTime": now, "lastTransitionTime": now}
+        patch = {"status": {"conditions": [found]}}
+        with contextlib.suppress(Gone):
+            await self._patch(f"/api/v1/nodes/{node}/status", patch, kind="strategic-merge-patch")
+
     async def _finalizers(self, service: Object, wanted: list[str]) -> Object:
         # The version makes it a compare-and-swap: a merge patch replaces the whole list, others' finalizers too.
         metadata = {"finalizers": wanted, "resourceVersion": service["metadata"]["resourceVersion"]}
         return await self._patch(_path(service), {"metadata": metadata})
 
-    async def _patch(self, path: str, patch: Object) -> Object:
+    async def _patch(self, path: str, patch: Object, kind: str = "merge-patch") -> Object:
         response = await self.api.request(
             self.access,
             "PATCH",
             path,
             content=json.dumps(patch),
-            headers={"Content-Type": "application/merge-patch+json"},
+            headers={"Content-Type": f"application/{kind}+json"},
         )
         if response.status_code == 404:
             raise Gone(path)
@@ -114,7 +123,7 @@ class _Told:
 
 
 class Events:
-    """Writes Events about Services in the background, in order; one that happens again is counted up.
+    """Writes Events about Services and nodes in the background, in order; one that happens again is counted up.
 
     `run` writes them until it is cancelled."""
 
@@ -123,15 +132,15 @@ class Events:
         self._queue: asyncio.Queue[tuple[Object, str, str, str]] = asyncio.Queue(1000)
         self._told: OrderedDict[tuple[str, str, str], _Told] = OrderedDict()
 
-    def normal(self, service: Object, reason: str, message: str) -> None:
-        self._add(service, "Normal", reason, message)
+    def normal(self, about: Object, reason: str, message: str) -> None:
+        self._add(about, "Normal", reason, message)
 
-    def warning(self, service: Object, reason: str, message: str) -> None:
-        self._add(service, "Warning", reason, message)
+    def warning(self, about: Object, reason: str, message: str) -> None:
+        self._add(about, "Warning", reason, message)
 
-    def _add(self, service: Object, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+    def _add(self, about: Object, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         with contextlib.suppress(asyncio.QueueFull):  # Nobody reads a thousand at once.
-            self._queue.put_nowait((service, type, reason, message[:MESSAGE]))
+            self._queue.put_nowait((about, type, reason, message[:MESSAGE]))
 
     async def run(self) -> None:
         while True:
@@ -147,9 +156,11 @@ class Events:
         """Wait until all have been."""
         await self._queue.join()
 
-    async def _write(self, service: Object, type: str, reason: str, message: str) -> None:
-        metadata = service["metadata"]
-        path = f"/api/v1/namespaces/{metadata['namespace']}/events"
+    async def _write(self, about: Object, type: str, reason: str, message: str) -> None:
+        metadata, kind = about["metadata"], about.get("kind") or "Service"  # Lists leave it out.
+        # Events about what is in no namespace are in the default one.
+        space = {"namespace": metadata["namespace"]} if "namespace" in metadata else {}
+        path = f"/api/v1/namespaces/{metadata.get('namespace', 'default')}/events"
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         key = (metadata["uid"], reason, message)
         told = self._told.get(key)
@@ -163,11 +174,11 @@ class Events:
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
         event = {
-            "metadata": {"name": told.name, "namespace": metadata["namespace"]},
+            "metadata": {"name": told.name, "namespace": metadata.get("namespace", "default")},
             "involvedObject": {
                 "apiVersion": "v1",
-                "kind": "Service",
-                "namespace": metadata["namespace"],
+                "kind": kind,
+                **space,
                 "name": metadata["name"],
                 "uid": metadata["uid"],
                 "resourceVersion": metadata.get("resourceVersion", ""),
@@ -175,8 +186,8 @@ class Events:
             "type": type,
             "reason": reason,
             "message": message,
-            "source": {"component": COMPONENT},
-            "reportingComponent": COMPONENT,
+            "source": {"component": COMPONENTS[kind]},
+            "reportingComponent": COMPONENTS[kind],
             "firstTimestamp": now,
             "lastTimestamp": now,
             "count": 1,

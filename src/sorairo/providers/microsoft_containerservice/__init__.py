@@ -7,6 +7,7 @@ from sorairo.providers.capacity import Capacity
 from sorairo.providers.microsoft_containerservice import machines, private_cluster, upgrades
 from sorairo.providers.microsoft_containerservice.admission import ClusterAdmission
 from sorairo.providers.microsoft_containerservice.bootstrap import IMAGES as NODE_IMAGES
+from sorairo.providers.microsoft_containerservice.cloud import Permits
 from sorairo.providers.microsoft_containerservice.clusters import cluster_types
 from sorairo.providers.microsoft_containerservice.credentials import Credentials
 from sorairo.providers.microsoft_containerservice.pki import prepare
@@ -22,7 +23,7 @@ def provider(
     principals: Principals,
     sizes: dict[str, tuple[int, int]],
     capacity: Capacity,
-    permits: private_cluster.Permits,
+    permits: Permits,
 ) -> Provider:
     """`sizes`: (CPUs, bytes of memory) of VM sizes by lower-case name, as Microsoft.Compute knows them. `permits`: what
     clusters' principals may do to what their users name."""

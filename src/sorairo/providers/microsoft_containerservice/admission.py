@@ -22,6 +22,7 @@ from sorairo.providers.microsoft_containerservice import (
     upstream,
     versions,
 )
+from sorairo.providers.microsoft_containerservice.cloud import Permits
 from sorairo.providers.principals import Principals
 
 CLUSTER_NAME = re.compile(r"[a-zA-Z0-9]([-_a-zA-Z0-9]{0,61}[a-zA-Z0-9])?")
@@ -36,7 +37,7 @@ class ClusterAdmission:
         principals: Principals,
         sizes: dict[str, tuple[int, int]],
         capacity: Capacity,
-        permits: private_cluster.Permits,
+        permits: Permits,
     ) -> None:
         self._principals = principals
         self._permits = permits
@@ -77,7 +78,7 @@ class ClusterAdmission:
         self._unchangeable(admission)
         api_access.admit(properties)
         await private_cluster.admit(admission, self._permits)
-        await network.admit(admission)
+        await network.admit(admission, self._permits)
         await agent_pools.admit(admission, version, self._sizes)
         await self._group(admission)
         await self._memory(admission)

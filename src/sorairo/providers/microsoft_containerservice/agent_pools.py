@@ -45,7 +45,7 @@ async def admit(admission: Admission, version: str, sizes: Sizes) -> None:
         if name in seen:
             raise ArmError("InvalidParameter", f"There are two agent pools '{name}'.", target="agentPoolProfiles")
         seen.add(name)
-        max_pods = 250 if _overlaid(admission) else 30
+        max_pods = _most_pods(admission)
         _pool(admission.body["location"], pool, old.get(name), version, sizes, max_pods)
     if not any(p["mode"] == "System" for p in given):
         raise ArmError(
@@ -58,9 +58,18 @@ async def admit(admission: Admission, version: str, sizes: Sizes) -> None:
         admission.private[node_settings.FORMER] = node_settings.former(admission.existing, given)
 
 
-def _overlaid(admission: Admission) -> bool:
+def _most_pods(admission: Admission) -> int:
+    """What AKS fills in. https://learn.microsoft.com/azure/aks/quotas-skus-regions#service-quotas-and-limits"""
     profile = admission.body["properties"].get("networkProfile") or {}
-    return bool(profile.get("networkPluginMode") == "overlay")
+    if profile.get("networkPlugin") == "kubenet":
+        return 110
+    return 250 if profile.get("networkPluginMode") == "overlay" else 30
+
+
+def _overlaid(admission: Admission) -> bool:
+    """Whether pods have no addresses of the nodes' subnet."""
+    profile = admission.body["properties"].get("networkProfile") or {}
+    return bool(profile.get("networkPluginMode") == "overlay" or profile.get("networkPlugin") == "kubenet")
 
 
 def _pool(location: str, pool: Document, old: Document | None, version: str, sizes: Sizes, max_pods: int) -> None:
@@ -146,6 +155,14 @@ async def _subnet_room(admission: Admission) -> None:
             each = 1 if _overlaid(admission) else 1 + int(pool["maxPods"])
             need[subnet_id] = need.get(subnet_id, 0) + pool["count"] * each
     for subnet_id, count in need.items():
+        subnet = await subnet_of(admission.reader, subnet_id)
+        if subnet["properties"].get("delegations"):
+            raise ArmError(
+                "SubnetIsDelegated",
+                f"AgentPoolProfile.VnetSubnetID {subnet_id} cannot be used as it's a delegated subnet. Please check "
+                "https://aka.ms/adv-network-prerequest for more details.",
+                target="agentPoolProfile.vnetSubnetID",
+            )
         prefix = await subnet_prefix(admission.reader, subnet_id)
         if prefix.num_addresses - 5 < count:
             raise ArmError(

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from sorairo.engine.types import Document, Resource
-from sorairo.providers.microsoft_containerservice import upstream
+from sorairo.providers.microsoft_containerservice import kubenet, upstream
 from sorairo.providers.microsoft_containerservice.controlplane import GO, KUBERNETES, Endpoint
 from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
 
@@ -135,6 +135,21 @@ def cni_config() -> Document:
     }
 
 
+def _pod_network(cluster: Resource) -> list[Document]:
+    """Files that say how pods get their addresses, as `write_files` has them."""
+    config = CONTAINERD_CONFIG
+    if kubenet.pods(cluster):
+        # Encoded, for its braces are containerd's to fill in.
+        template = base64.b64encode(kubenet.template().encode()).decode()
+        folder = 'conf_dir = "/etc/cni/net.d"'
+        config = config.replace(folder, f'{folder}\n    conf_template = "{kubenet.TEMPLATE_PATH}"')
+        found = {"path": kubenet.TEMPLATE_PATH, "content": template, "encoding": "b64", "permissions": "0644"}
+    else:
+        plugins = json.dumps(cni_config()).replace('"@RANGES@"', "@RANGES@")
+        found = {"path": "/etc/cni/net.d/10-azure.conflist", "content": plugins, "permissions": "0644"}
+    return [{"path": "/etc/containerd/config.toml", "content": config, "permissions": "0644"}, found]
+
+
 def custom_data(
     cluster: Resource, pool: Document, endpoint: Endpoint, *, memory_bytes: int, cloud: dict[str, tuple[str, str]]
 ) -> str:
@@ -173,8 +188,6 @@ def custom_data(
             ),
             "0600",
         ),
-        "/etc/containerd/config.toml": (CONTAINERD_CONFIG, "0644"),
-        "/etc/cni/net.d/10-azure.conflist": (json.dumps(cni_config()).replace('"@RANGES@"', "@RANGES@"), "0644"),
     }
     services: list[dict[str, Any]] = [
         {
@@ -208,7 +221,8 @@ def custom_data(
     ]
     document = {
         "write_files": [
-            {"path": path, "content": content, "permissions": mode} for path, (content, mode) in files.items()
+            *({"path": path, "content": content, "permissions": mode} for path, (content, mode) in files.items()),
+            *_pod_network(cluster),
         ],
         "sorairo": {"services": services, "images": list(IMAGES)},
     }

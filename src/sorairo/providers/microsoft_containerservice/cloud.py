@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ CONTRIBUTOR = "b24988ac-6180-42a0-ab88-20f7382dd24c"
 ROLE_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments"
 DENY_ASSIGNMENTS = "Microsoft.Authorization/denyAssignments"
 EVERYBODY = {"id": "00000000-0000-0000-0000-000000000000", "type": "SystemDefined"}
+Permits = Callable[[str, str, str], bool]
+"""Whether an object id may do an RBAC action at a scope."""
 RESOURCE_MANAGER = "https://management.sorairo.internal"
 LOGIN = "https://login.sorairo.internal"
 GRAPH = "https://graph.sorairo.internal"
@@ -113,6 +116,7 @@ def config(cluster: Resource, *, tenant_id: str, resource_manager: str) -> Cloud
         vnet_group=network.resource_group or "",
         subnet=subnet.name,
         route_table=parse_id(it.route_table).name,
+        route_table_group=parse_id(it.route_table).resource_group or "",
         scale_set=parse_id(it.scale_set(pools(cluster)[0]["name"])).name,
         tags={"aks-managed-cluster-name": cluster.rid.name, "aks-managed-cluster-rg": cluster.rid.resource_group or ""},
         outbound_rule=outbound == "loadBalancer",

@@ -10,7 +10,7 @@ from typing import Any
 
 from sorairo.engine.types import Document, Resource
 from sorairo.providers import overlays
-from sorairo.providers.microsoft_containerservice import network
+from sorairo.providers.microsoft_containerservice import kubenet, network
 from sorairo.providers.microsoft_containerservice.cloud import identity_id
 from sorairo.providers.microsoft_containerservice.names import Names, names, outbound_type, pools
 
@@ -25,6 +25,8 @@ class Part:
     private: Document = field(default_factory=dict)
     shared: bool = False
     """Others add to its lists (the cloud controller's rules, users' subnets): what is theirs stays."""
+    found: bool = False
+    """It is the user's, and never made."""
 
 
 def parts(
@@ -46,10 +48,12 @@ def parts(
     common: Document = {"location": location, "tags": tags}
     group = Part(it.group, {**common})
     security = Part(it.security_group, {**common, "properties": {"securityRules": []}}, (it.group,), shared=True)
-    routes = Part(it.route_table, {**common, "properties": {"routes": []}}, (it.group,), shared=True)
+    routes = [Part(it.route_table, {**common, "properties": {"routes": []}}, (it.group,), shared=True)]
+    if not it.route_table.lower().startswith(it.group.lower() + "/"):
+        routes = []
     outbound = outbound_type(cluster)
     address = [Part(it.public_ip, _address(common, 30), (it.group,))] if outbound == "loadBalancer" else []
-    found = [group, security, routes, *address]
+    found = [group, security, *routes, *address]
     if identity_id(cluster):  # Else its nodes are its service principal, too.
         found.append(Part(it.kubelet_identity, {**common, "properties": {}}, (it.group,)))
     found += [Part(*right, (it.group,)) for right in rights if right]
@@ -57,6 +61,8 @@ def parts(
     found += gateway
     if it.network.lower().startswith(it.group.lower() + "/"):
         found.append(_network(it, common, nat=bool(gateway)))
+    elif routes and kubenet.pods(cluster):
+        found += _routed_subnets(cluster, it)
     if address:  # Otherwise there is none before the first Service needs it.
         found.append(_load_balancer(cluster, it, common))
     for pool in pools(cluster):
@@ -151,6 +157,19 @@ def _network(it: Names, common: Document, *, nat: bool) -> Part:
     properties = {"addressSpace": {"addressPrefixes": ["10.224.0.0/12"]}, "subnets": [subnet]}
     needs = (it.group, it.security_group, it.route_table, *((it.nat_gateway,) if nat else ()))
     return Part(it.network, {**common, "properties": properties}, needs, shared=True)
+
+
+def _routed_subnets(cluster: Resource, it: Names) -> list[Part]:
+    """The users' subnets that nodes are in, as far as they are ours to change: they get the cluster's route table."""
+    mine: dict[str, list[Document]] = {}
+    ids = [str(pool["vnetSubnetID"]) for pool in pools(cluster) if pool.get("vnetSubnetID")]
+    for subnet in {id.lower(): id for id in ids}.values():
+        network_id, _, name = subnet.partition("/subnets/")
+        mine.setdefault(network_id, []).append({"name": name, "properties": {"routeTable": {"id": it.route_table}}})
+    return [
+        Part(id, {"properties": {"subnets": subnets}}, (it.route_table,), shared=True, found=True)
+        for id, subnets in mine.items()
+    ]
 
 
 def _load_balancer(cluster: Resource, it: Names, common: Document) -> Part:
@@ -265,7 +284,7 @@ def _scale_set(
         body["zones"] = zones
     private: dict[str, Any] = {"customData": custom_data, "instanceFiles": files}
     if overlay:
-        private[overlays.KEY] = {"cidr": overlay, "pool": it.cluster}
+        private[overlays.KEY] = {"cidr": overlay, **({} if kubenet.pods(cluster) else {"pool": it.cluster})}
     if secrets:
         private["instanceSecrets"] = secrets
     needs = (
@@ -287,3 +306,26 @@ def _identity(kubelet: str | None, there: Document) -> Document:
         return {}
     assigned: Document = {"userAssignedIdentities": {i: {} for i in ids}} if ids else {}
     return {"identity": {"type": ", ".join(kinds), **assigned}}
+
+
+def label(id: str) -> str:
+    """A part's short name, as plans and traces show it."""
+    kind, name = id.rstrip("/").split("/")[-2:]
+    return {
+        "resourcegroups": "node resource group",
+        "virtualnetworks": "network",
+        "networksecuritygroups": "security group",
+        "routetables": "route table",
+        "publicipaddresses": "public address",
+        "loadbalancers": "load balancer",
+        "natgateways": "NAT gateway",
+        "userassignedidentities": "kubelet identity",
+        "virtualmachinescalesets": f"scale set {name}",
+        "roleassignments": "role assignment",
+        "denyassignments": "deny assignment",
+        "privateendpoints": "private endpoint",
+        "privatednszones": "private zone",
+        "virtualnetworklinks": "private zone's link",
+        "a": "private name",
+        "privateendpointconnections": f"connection {name}",
+    }.get(kind.lower(), f"{kind} {name}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from sorairo.drivers.protocols import File, Machine, Service
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Resource
-from sorairo.providers.microsoft_containerservice import entra, kwok, upstream
+from sorairo.providers.microsoft_containerservice import entra, kubenet, kwok, upstream
 from sorairo.providers.microsoft_containerservice.entra import Authority
 from sorairo.providers.microsoft_containerservice.kubeconfig import kubeconfig
 
@@ -199,6 +199,7 @@ def _controller_manager(kubernetes: str, cluster: Resource, env: Mapping[str, st
             "--kube-api-qps=2000",
             "--kube-api-burst=2000",
             "--profiling=false",
+            *kubenet.controller_manager_flags(cluster),
             *(kwok.CONTROLLER_MANAGER_FLAGS if hollow else ()),
         ),
         env=env,

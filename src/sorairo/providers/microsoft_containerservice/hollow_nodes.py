@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sorairo.drivers.kubernetes import Access, KubernetesApi, Object
 from sorairo.engine.errors import Retry
 from sorairo.engine.types import Context, Document, Resource
-from sorairo.providers.microsoft_containerservice import bootstrap, kwok
+from sorairo.providers.microsoft_containerservice import bootstrap, kubenet, kwok
 from sorairo.providers.microsoft_containerservice.names import pools
 from sorairo.providers.microsoft_containerservice.observe import Node
 from sorairo.providers.overlays import block_of
@@ -35,7 +35,8 @@ def node_object(
     zone = (instance.body.get("zones") or ["0"])[0]
     labels = {k: v.replace("{{ ds.meta_data.zone }}", zone) for k, v in bootstrap.node_labels(cluster, pool).items()}
     spec: Object = {"providerID": f"azure://{instance.id}", "taints": bootstrap.taints(pool)}
-    if (cidr := block or pod_cidr(addresses)) is not None:
+    # With kubenet the controller manager says which.
+    if kubenet.pods(cluster) is None and (cidr := block or pod_cidr(addresses)) is not None:
         spec["podCIDR"], spec["podCIDRs"] = cidr, [cidr]
     identity = str(uuid.uuid5(uuid.NAMESPACE_URL, instance.key))
     return {

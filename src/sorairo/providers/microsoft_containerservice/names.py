@@ -41,6 +41,7 @@ class Names:
     subnet: str
     security_group: str
     route_table: str
+    """Its own, or with kubenet the one that its subnets had before it."""
     public_ip: str
     load_balancer: str
     kubelet_identity: str
@@ -70,7 +71,7 @@ def names(cluster: Resource) -> Names:
         network=subnet.rsplit("/subnets/", 1)[0],
         subnet=subnet,
         security_group=f"{network}/networkSecurityGroups/aks-agentpool-{digits}-nsg",
-        route_table=f"{network}/routeTables/aks-agentpool-{digits}-routetable",
+        route_table=cluster.private.get("routeTable") or f"{network}/routeTables/aks-agentpool-{digits}-routetable",
         public_ip=f"{network}/publicIPAddresses/{hashlib.md5(rid.key.encode(), usedforsecurity=False).hexdigest()}",
         load_balancer=f"{network}/loadBalancers/kubernetes",
         nat_gateway=f"{network}/natGateways/aks-natgateway-{digits}",

@@ -10,12 +10,14 @@ from typing import Any
 
 from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.types import Admission, Document, Resource
-from sorairo.providers.microsoft_containerservice import agent_pools, names, outbound
+from sorairo.providers.microsoft_containerservice import agent_pools, kubenet, kubenet_admission, names, outbound
+from sorairo.providers.microsoft_containerservice.cloud import Permits
 
 IPv4 = ipaddress.IPv4Network
 MANAGED_VNET = IPv4("10.224.0.0/12")
 MANAGED_SUBNET = IPv4("10.224.0.0/16")
 POD_CIDR = "10.244.0.0/16"
+PLUGINS = ("azure", kubenet.KUBENET)
 BLOCK = 256
 """Addresses of the pod CIDR that each node takes, whatever its maxPods: a /24."""
 MOST_NODES_WITH_POLICY = 250
@@ -24,18 +26,18 @@ _ONCE = ("networkPlugin", "networkPluginMode", "podCidr", "serviceCidr", "dnsSer
 
 
 def overlay(cluster: Resource) -> str | None:
-    """Where pods have addresses of an overlay: its CIDR."""
+    """Where pods have addresses that only nodes know: their CIDR."""
     profile = cluster.properties.get("networkProfile") or {}
-    return str(profile["podCidr"]) if profile.get("networkPluginMode") == "overlay" else None
+    return str(profile["podCidr"]) if profile.get("networkPluginMode") == "overlay" else kubenet.pods(cluster)
 
 
-async def admit(admission: Admission) -> None:
+async def admit(admission: Admission, permits: Permits) -> None:
     properties = admission.body["properties"]
     old = admission.existing.properties["networkProfile"] if admission.existing else {}
     given = {k: v for k, v in (properties.get("networkProfile") or {}).items() if v not in (None, "", [])}
     _unchangeable(old, given)
     profile: Document = {**old, **given}
-    _choices(profile)
+    _choices(admission.body, profile)
     await outbound.admit(admission, profile, old)
     service = _service(profile)
     subnets = await _subnets(admission)
@@ -49,11 +51,13 @@ async def admit(admission: Admission) -> None:
             )
     if profile.get("networkPluginMode") == "overlay":
         await _overlay(admission, profile, service)
+    elif profile["networkPlugin"] == kubenet.KUBENET:
+        await _kubenet(admission, profile, service, subnets, permits)
     elif given.get("podCidr"):
         raise ArmError(
             "InvalidParameter",
             "The value of parameter networkProfile.podCidr is invalid. Error details: a pod CIDR is for network plugin "
-            "mode overlay; with Azure CNI pods have addresses of the nodes' subnet.",
+            "kubenet and network plugin mode overlay; with Azure CNI pods have addresses of the nodes' subnet.",
             target="networkProfile.podCIDR",
         )
     profile["serviceCidrs"], profile["ipFamilies"] = [str(service)], ["IPv4"]
@@ -62,6 +66,8 @@ async def admit(admission: Admission) -> None:
 
 
 def _unchangeable(old: Document, given: Document) -> None:
+    if old.get("networkPlugin") == kubenet.KUBENET and given.get("networkPluginMode") == "overlay":
+        raise not_implemented("moving a cluster from kubenet to Azure CNI overlay")
     for key in _ONCE if old else ():
         if key in given and str(given[key]).lower() != str(old.get(key) or "").lower():
             if key == "networkPluginMode" and not old.get(key):
@@ -73,11 +79,13 @@ def _unchangeable(old: Document, given: Document) -> None:
             )
 
 
-def _choices(profile: Document) -> None:
+def _choices(body: Document, profile: Document) -> None:
     plugin = str(profile.setdefault("networkPlugin", "azure")).lower()
-    if plugin != "azure":
-        raise not_implemented(f"networkPlugin '{plugin}' (azure is)")
+    if plugin not in PLUGINS:
+        raise not_implemented(f"networkPlugin '{plugin}' ({', '.join(PLUGINS)}: yes)")
+    profile["networkPlugin"] = plugin
     profile["networkPolicy"] = str(profile.get("networkPolicy") or "none").lower()
+    kubenet_admission.check(body, profile)
     profile.setdefault("networkDataplane", "azure")
     profile.setdefault("loadBalancerSku", "standard")
     for key, known in (
@@ -107,6 +115,34 @@ def _service(profile: Document) -> IPv4:
     return service
 
 
+async def _kubenet(
+    admission: Admission, profile: Document, service: IPv4, subnets: list[IPv4], permits: Permits
+) -> None:
+    pods = _cidr(profile.setdefault("podCidr", POD_CIDR), "networkProfile.podCIDR")
+    for prefix in subnets:
+        if pods.overlaps(prefix):
+            raise ArmError(
+                "PodCidrOverlapExistingSubnetsCidr",
+                f"The specified pod CIDR {pods} is conflicted with an existing subnet CIDR {prefix}. Please choose "
+                "another with --pod-cidr.",
+                target="networkProfile.podCIDR",
+            )
+    _apart(pods, service)
+    kubenet_admission.check_room(admission.body, pods)
+    await kubenet_admission.choose_table(admission, permits)
+    profile["podCidrs"] = [str(pods)]
+
+
+def _apart(pods: IPv4, service: IPv4) -> None:
+    if pods.overlaps(service):
+        raise ArmError(
+            "PodCidrOverlapServiceCidr",
+            f"The specified service CIDR {service} is conflicted with pod CIDR {pods}. Please choose another with "
+            "--pod-cidr or --service-cidr.",
+            target="networkProfile.serviceCIDR",
+        )
+
+
 async def _overlay(admission: Admission, profile: Document, service: IPv4) -> None:
     """Pods' own addresses are nobody else's, and enough: a /24 for each node, and for one more of each pool while it
     is upgraded."""
@@ -118,13 +154,7 @@ async def _overlay(admission: Admission, profile: Document, service: IPv4) -> No
                 f"NetworkProfile CIDR {pods} overlaps with reserved VNET CIDR {reserved}",
                 target="networkProfile.podCIDR",
             )
-    if pods.overlaps(service):
-        raise ArmError(
-            "ServiceCidrOverlapPodCidr",
-            f"The specified service CIDR {service} is conflicted with pod CIDR {pods}. Please choose another with "
-            "--pod-cidr or --service-cidr.",
-            target="networkProfile.serviceCIDR",
-        )
+    _apart(pods, service)
     need = sum(int(pool.get("count") or 1) + 1 for pool in names.pools(admission.body)) * BLOCK
     if need > pods.num_addresses:
         raise ArmError(

@@ -97,6 +97,8 @@ class Actual:
     """Names of Node objects without their pool's labels and taints, or still with former ones."""
     refusal: Document | None = None
     """Why its principal cannot sign in: an error's code and message."""
+    tied: tuple[str, ...] = ()
+    """Users' virtual networks with subnets that have its route table; of a cluster that is to go."""
     commands: tuple[str, ...] = ()
     """Machines of commands that nobody waits for any more; of a cluster that is to go, of all commands."""
 
@@ -152,6 +154,7 @@ class Observer:
                 commands=commands,
                 told=await self._told(cluster),
                 left=await private_cluster.left(ctx, cluster) if cluster.deleting else (),
+                tied=await self._tied(ctx, cluster) if cluster.deleting else (),
             )
         private = private_cluster.is_private(cluster)
         address = await private_cluster.address(ctx, cluster) if private else None
@@ -213,6 +216,14 @@ class Observer:
             return None
         state, id = await self._on.names.observe_names(), private_cluster.name_id(cluster)
         return state.whole.get(id) or state.partial.get(id)
+
+    async def _tied(self, ctx: Context, cluster: Resource) -> tuple[str, ...]:
+        it = names(cluster)
+        inside = f"{it.group.lower()}/"
+        if not it.route_table.lower().startswith(inside):
+            return ()
+        networks = await ctx.naming(it.route_table, type="Microsoft.Network/virtualNetworks")
+        return tuple(n.id for n in networks if not n.key.startswith(inside) and not n.deleting)
 
     async def _parts(self, ctx: Context, cluster: Resource, endpoint: Endpoint) -> list[Part]:
         private = private_cluster.is_private(cluster)
@@ -303,3 +314,16 @@ def _joined(scale_set: Resource | None, balancer: str) -> list[str]:
     ips = nics[0]["properties"].get("ipConfigurations") or [] if nics else []
     found = ips[0]["properties"].get("loadBalancerBackendAddressPools") or [] if ips else []
     return [p["id"] for p in found if not p["id"].lower().startswith(f"{balancer}/".lower())]
+
+
+def surplus_nodes(resource: Resource, actual: Actual) -> list[Node]:
+    """Nodes that are about to go while their cluster stays, and can be emptied first: the newest of a pool that
+    shrinks (as scale sets choose), and all of a pool that is deleted."""
+    if resource.private.get("stopped") or not actual.api_ready:
+        return []
+    found = []
+    counts = {p["name"]: int(p["count"]) for p in pools(resource)}
+    for pool in {n.pool for n in actual.nodes}:
+        mine = sorted((n for n in actual.nodes if n.pool == pool), key=lambda n: int(n.instance.rsplit("/", 1)[1]))
+        found += mine[counts.get(pool, 0) :]
+    return sorted(found, key=lambda n: n.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from sorairo.drivers.naming import PublicName
 from sorairo.engine.errors import ArmError, not_implemented
 from sorairo.engine.ids import host_name, parse_id
 from sorairo.engine.types import Admission, Context, Document, Reader, Resource, ResourceType
+from sorairo.providers.microsoft_containerservice.cloud import Permits
 from sorairo.providers.microsoft_containerservice.composition import Part
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
 from sorairo.providers.microsoft_containerservice.names import names
@@ -32,8 +33,6 @@ SYSTEM, NONE = "system", "none"
 _SUBDOMAIN = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,52}[a-zA-Z0-9])?")
 _ONCE = "It can only be set while creating the cluster."
 _OURS = "apiServerAccessProfile"
-Permits = Callable[[str, str, str], bool]
-"""Whether an object id may do an RBAC action at a scope."""
 
 
 def _profile(properties: Document) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 from dataclasses import asdict, replace
 from functools import partial
@@ -26,9 +27,9 @@ from sorairo.providers.microsoft_containerservice import (
     private_cluster,
     seeds,
 )
-from sorairo.providers.microsoft_containerservice.composition import Part, laid_over
+from sorairo.providers.microsoft_containerservice.composition import Part, label, laid_over
 from sorairo.providers.microsoft_containerservice.names import fqdn, names, pools
-from sorairo.providers.microsoft_containerservice.observe import Actual, Node, Observer, endpoint_of
+from sorairo.providers.microsoft_containerservice.observe import Actual, Node, Observer, endpoint_of, surplus_nodes
 from sorairo.providers.microsoft_containerservice.substrate import Substrate, access, asks_arm
 from sorairo.providers.principals import Principals
 
@@ -136,8 +137,11 @@ class ClusterReconciler:
             plan.append(Step("remove control plane address", self.remove_leg, needs=tuple(s.name for s in plan)))
         if actual.told:
             plan.append(Step("tell nobody", self.untell))
+        if actual.tied:
+            plan.append(Step("let go of subnets", self.let_go, (actual.tied,)))
         if actual.group:
-            plan.append(Step("delete node resource group", self.delete_group))
+            needs = ("let go of subnets",) if actual.tied else ()
+            plan.append(Step("delete node resource group", self.delete_group, (), needs))
         plan += [Step(f"delete {label(id)}", self.delete_part, (id,)) for id in actual.left]
         # Not only when it is noted: it may have been made in the moment before a kill. Forgotten, it is noted as None.
         if "identity" in resource.body and resource.private.get("identity", True):
@@ -197,6 +201,8 @@ class ClusterReconciler:
         if "/virtualmachinescalesets/" in id.lower():  # Its custom data names the identity made since.
             part = await self._part(ctx, resource, id) or part
         stored = await ctx.get(part.id) if part.shared else None
+        if part.found and stored is None:
+            raise ArmError("VirtualNetworkNotFound", f"The virtual network '{part.id}' of the nodes has gone.")
         body = laid_over(stored.body, part.body) if stored else part.body
         await ctx.put(part.id, body, private=part.private, if_match=stored.etag if stored else None)
         settled = await ctx.settled(part.id)
@@ -360,6 +366,20 @@ class ClusterReconciler:
             await self._on.doors.close(host_name(resource.id))
         await self._on.links.remove_leg(host_name(resource.id))
 
+    async def let_go(self, ctx: Context, resource: Resource, networks: tuple[str, ...]) -> None:
+        """Of users' subnets that have our route table, which is about to go."""
+        table = names(resource).route_table.lower()
+        for id in networks:
+            stored = await ctx.get(id)
+            if stored is None or stored.deleting:
+                continue
+            body = copy.deepcopy(stored.body)
+            for subnet in body["properties"].get("subnets", []):
+                if str((subnet["properties"].get("routeTable") or {}).get("id", "")).lower() == table:
+                    del subnet["properties"]["routeTable"]
+            await ctx.put(id, body, if_match=stored.etag)
+            await ctx.settled(id)
+
     async def delete_group(self, ctx: Context, resource: Resource) -> None:
         group = names(resource).group
         await ctx.delete(group)
@@ -369,39 +389,3 @@ class ClusterReconciler:
     async def forget_identity(self, ctx: Context, resource: Resource) -> None:
         await self._principals.remove_managed_identity(resource.id)
         await ctx.save(resource, private={"identity": None})
-
-
-def surplus_nodes(resource: Resource, actual: Actual) -> list[Node]:
-    """Nodes that are about to go while their cluster stays, and can be emptied first: the newest of a pool that
-    shrinks (as scale sets choose), and all of a pool that is deleted."""
-    if resource.private.get("stopped") or not actual.api_ready:
-        return []
-    found = []
-    counts = {p["name"]: int(p["count"]) for p in pools(resource)}
-    for pool in {n.pool for n in actual.nodes}:
-        mine = sorted((n for n in actual.nodes if n.pool == pool), key=lambda n: int(n.instance.rsplit("/", 1)[1]))
-        found += mine[counts.get(pool, 0) :]
-    return sorted(found, key=lambda n: n.name)
-
-
-def label(id: str) -> str:
-    """A part's short name, as plans and traces show it."""
-    kind, name = id.rstrip("/").split("/")[-2:]
-    return {
-        "resourcegroups": "node resource group",
-        "virtualnetworks": "network",
-        "networksecuritygroups": "security group",
-        "routetables": "route table",
-        "publicipaddresses": "public address",
-        "loadbalancers": "load balancer",
-        "natgateways": "NAT gateway",
-        "userassignedidentities": "kubelet identity",
-        "virtualmachinescalesets": f"scale set {name}",
-        "roleassignments": "role assignment",
-        "denyassignments": "deny assignment",
-        "privateendpoints": "private endpoint",
-        "privatednszones": "private zone",
-        "virtualnetworklinks": "private zone's link",
-        "a": "private name",
-        "privateendpointconnections": f"connection {name}",
-    }.get(kind.lower(), f"{kind} {name}")

@@ -14,10 +14,12 @@ from sorairo.drivers.naming import Names
 from sorairo.drivers.protocols import Leg, Links, Machines
 from sorairo.engine.ids import host_name
 from sorairo.engine.types import Context, Resource
-from sorairo.providers.microsoft_containerservice import entra, upstream
+from sorairo.providers.microsoft_containerservice import entra, kubenet, upstream
 from sorairo.providers.microsoft_containerservice.controlplane import Endpoint
 from sorairo.providers.microsoft_containerservice.entra import Authority
+from sorairo.providers.microsoft_containerservice.names import names
 from sorairo.providers.microsoft_containerservice.network import overlay
+from sorairo.providers.overlays import table_name
 
 PUBLIC_POOL = "public addresses"
 PORT_POOL = "loopback ports"
@@ -89,7 +91,8 @@ class Substrate:
         id = host_name(cluster.id)
         pods = overlay(cluster)
         reach = (pods,) if pods else ()
-        return Leg(id, cluster.id, id, endpoint.address, host_name(network), reach, allowed)
+        table = table_name(names(cluster).route_table, network) if kubenet.pods(cluster) else None
+        return Leg(id, cluster.id, id, endpoint.address, host_name(network), reach, allowed, table)
 
 
 def asks_arm(cluster: Resource) -> bool:
