@@ -121,6 +121,15 @@ def delegated_to(subnet: Document) -> list[str]:
     return [str(each["properties"]["serviceName"]) for each in subnet["properties"].get("delegations") or []]
 
 
+def delegated_in_use(subnet_id: str, before: list[str], after: list[str], user: str) -> ArmError:
+    return ArmError(
+        "SubnetDelegationsCannotChangeWhenSubnetUsedByResource",
+        f"Delegations of subnet {subnet_id} cannot be changed from [{', '.join(before)}] to [{', '.join(after)}] "
+        f"because it is being used by the resource {user}.",
+        target=subnet_id,
+    )
+
+
 def check_delegation(subnet: Document, subnet_id: str, type: str) -> None:
     """Raise ArmError for a resource of a subnet that is a service's own."""
     if services := delegated_to(subnet):

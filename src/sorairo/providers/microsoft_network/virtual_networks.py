@@ -23,6 +23,7 @@ from sorairo.providers.microsoft_network.resolver import LINK, linked_to, networ
 from sorairo.providers.microsoft_network.subnet_services import (
     check_one_network,
     check_services,
+    delegated_in_use,
     delegated_to,
     render_parts,
 )
@@ -155,12 +156,7 @@ async def _keep_used(admission: Admission, wanted: dict[str, Document]) -> None:
             continue
         users = await users_in(admission.reader, id)
         if users and stays:
-            raise ArmError(
-                "SubnetDelegationsCannotChangeWhenSubnetUsedByResource",
-                f"Delegations of subnet {id} cannot be changed from [{', '.join(before)}] to [{', '.join(then)}] "
-                f"because it is being used by the resource {users[0][1]}.",
-                target=id,
-            )
+            raise delegated_in_use(id, before, then, users[0][1])
         if users:
             raise in_use(name, users[0][1])
 
