@@ -6,6 +6,7 @@ goes by a bridge on each node and by the routes that the cloud controller writes
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -136,6 +137,9 @@ def test_the_api_server_and_clients_outside_reach_pods(cluster: Cluster) -> None
         return str(ingress[0].get("ip", ""))
 
     address = eventually("an address", balanced)
+    asked = {"api-version": "2026-12-01", "from": "default/box", "to": f"{cluster.address('web')}:80"}
+    traced = cluster.on.http.get("/providers/Microsoft.Sorairo/packets/default", params=asked).json()["properties"]
+    assert (traced["outcome"], '"default/web"' in json.dumps(traced["path"])) == ("delivered", True), traced
     for pod in ("box", "near"):
         assert "pod: web" in eventually("the page", lambda pod=pod: cluster.page(pod, address))  # type: ignore[misc]
 

@@ -243,3 +243,24 @@ async def test_what_leaves_a_network_is_judged_by_its_public_source() -> None:
         "client me", "public address ip", "load balancer lb / r", "outbound 198.18.0.30", "security group nsg",
         "node node0", "pod 198.18.0.20:80 from 198.18.0.30",
     ]  # fmt: skip
+
+
+async def test_guests_that_only_a_table_of_routes_leads_to() -> None:
+    """As with kubenet: their machine is found by the table, and is no station on the way to them."""
+    links = HollowLinks()
+    traffic = hollow_traffic(links)
+    network = Network("net", f"{GROUP}/Microsoft.Network/virtualNetworks/v", ("10.0.0.0/16",), "198.18.0.9")
+    await links.ensure_network(network)
+    for nic in (A, B):
+        await links.ensure_nic(replace(nic, secondary=(), overlay="10.244.0.0/16", forwarding=True))
+    hops = (RouteHop("10.244.0.0/24", "10.0.0.4"), RouteHop("10.244.1.0/24", "10.0.0.5"))
+    await traffic.tables.ensure_route_table(RouteTable("rt", "/rt", "net", ("10.0.0.0/24",), hops))
+    paths = Paths(links, traffic)
+    packet = Packet("tcp", "10.244.0.7", "10.244.1.8", 40000, 80)
+    assert stations(await follow(paths, packet)) == ["client me", "node 1", "pod 10.244.1.8:80 from 10.244.0.7"]
+    fabric = await paths.fabric()
+    sender = fabric.nic_at("10.244.0.7", "net")
+    assert sender
+    assert fabric.leaves_as(sender, "10.244.0.7") == ("198.18.0.9",)
+    await links.ensure_network(replace(network, private=("10.0.0.0/24",)))
+    assert (await paths.fabric()).leaves_as(sender, "10.244.0.7") == ()

@@ -7,7 +7,7 @@ has its spokes' tables for what comes from their subnets (`drivers.routing`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
@@ -94,6 +94,8 @@ class Fabric:
 
     def leaves_as(self, nic: Nic, source: str) -> tuple[str, ...]:
         """The addresses, one of which a machine's connections have beyond the edge; none: nothing leaves."""
+        if nic.overlay and _within(source, [nic.overlay]):
+            source = nic.address
         ways: dict[int, tuple[str, ...]] = {}
         for each in self.outbounds:
             for way in each.ways:
@@ -101,7 +103,7 @@ class Fabric:
                     ways.setdefault(each.precedence, way.addresses)
         own = [each.public_address for each in self.publics if (each.network, each.address) == (nic.network, source)]
         network = self.links.networks.get(nic.network)
-        default = (network.snat,) if network and network.snat else ()
+        default = (network.snat,) if network and network.snat and not _within(source, network.private) else ()
         return ways.get(0) or tuple(own) or ways.get(1) or default
 
     # --- routes ----------------------------------------------------------------------------------------
@@ -137,6 +139,8 @@ class Fabric:
         if hop.to in ("edge", "nowhere"):
             return Turn(table, hop, "out" if hop.to == "edge" else "nowhere")
         appliance = self.nic_at(hop.to, place.network)
+        if appliance is not None and _within(packet.destination, appliance.secondary):
+            return None  # Its own guest's: no station on the way.
         if appliance is not None and appliance.forwarding:
             return Turn(table, hop, "appliance", appliance)
         if appliance is None and not place.peer and (peer := self.peer_with(hop.to, place.network)):
@@ -155,6 +159,22 @@ class Fabric:
         return next(
             (each for each in self.tables if each.network == home and each.hops and _within(source, each.subnets)), None
         )
+
+
+def with_guests(links: LinkState, tables: Iterable[RouteTable]) -> LinkState:
+    """Machines with the addresses of an overlay that tables of routes lead to them by, as if they were their own:
+    nobody but such tables says whose guests have them (kubenet)."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for table in tables:
+        for hop in table.hops:
+            found.setdefault((table.network, hop.to), []).append(hop.prefix)
+    nics = {}
+    for id, nic in links.nics.items():
+        overlay = IPv4Network(nic.overlay) if nic.overlay else None
+        led = dict.fromkeys(found.get((nic.network, nic.address), ())) if overlay else {}
+        guests = [each for each in led if overlay and IPv4Network(each).subnet_of(overlay)]
+        nics[id] = replace(nic, secondary=(*nic.secondary, *guests)) if guests else nic
+    return replace(links, nics=nics)
 
 
 def machine_of(nic: Nic) -> str:

@@ -16,7 +16,7 @@ from sorairo.drivers.verdicts import Direction, Packet, judge
 from sorairo.engine.ids import parse_id
 from sorairo.engine.types import Document, Reader
 from sorairo.providers.microsoft_network.effective import rule_name
-from sorairo.providers.microsoft_network.packet_fabric import Fabric, Place, Turn, machine_of
+from sorairo.providers.microsoft_network.packet_fabric import Fabric, Place, Turn, machine_of, with_guests
 from sorairo.providers.microsoft_network.public_ip_addresses import address_of
 from sorairo.providers.microsoft_network.public_ip_users import PUBLIC_IP_TYPE
 
@@ -71,7 +71,7 @@ class Paths:
         peerings = await traffic.peerings.observe_peerings()
         tables = await traffic.tables.observe_route_tables()
         return Fabric(
-            await self._links.observe_links(),
+            with_guests(await self._links.observe_links(), tables.whole.values()),
             list(firewalls.whole.values()),
             list(balancers.whole.values()),
             list(publics.whole.values()),
