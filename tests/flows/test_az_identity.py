@@ -90,6 +90,11 @@ def test_groups_and_their_members(az: Az, ann: str, hollow: Installation, tmp_pa
     inherited = az("role", "assignment", "list", "--resource-group", GROUP, "--include-inherited")
     assert ("team", "Reader") in [(a["principalName"], a["roleDefinitionName"]) for a in inherited]
 
+    app = az("ad", "app", "create", "--display-name", "hers-too")
+    az("ad", "app", "owner", "add", "--id", app["appId"], "--owner-object-id", ann)
+    az("ad", "group", "owner", "add", "--group", "team", "--owner-object-id", ann)
+    assert [o["id"] for o in az("ad", "app", "owner", "list", "--id", app["appId"])] == [ann]
+
     # She signs in with a browser, and may what her group may.
     browser = tmp_path / "browser.py"
     browser.write_text(BROWSER)
@@ -102,6 +107,20 @@ def test_groups_and_their_members(az: Az, ann: str, hollow: Installation, tmp_pa
     refused = other.fails("group", "create", "--name", "hers", "--location", "westeurope")
     assert "The client 'ann@sorairo.internal' with object id" in refused
     assert "Insufficient privileges" in other.fails("ad", "app", "create", "--display-name", "hers")
+    # What she owns she sees and changes.
+    assert {o["displayName"] for o in other("ad", "signed-in-user", "list-owned-objects")} == {"team", "hers-too"}
+    other("ad", "app", "update", "--id", app["appId"], "--display-name", "renamed")
+    az("ad", "group", "owner", "remove", "--group", "team", "--owner-object-id", ann)
+    assert az("ad", "group", "owner", "list", "--group", "team") == []
+
+
+def test_permissions_are_granted(az: Az) -> None:
+    api, client = (az("ad", "sp", "create-for-rbac", "--name", name)["appId"] for name in ("an-api", "its-client"))
+    az("ad", "app", "permission", "grant", "--id", client, "--api", api, "--scope", "read", "write")
+    (grant,) = az("ad", "app", "permission", "list-grants", "--id", client, "--show-resource-name")
+    assert (grant["scope"], grant["consentType"], grant["resourceDisplayName"]) == (
+        "read write", "AllPrincipals", "an-api"
+    )  # fmt: skip
 
 
 def test_a_device_code(az: Az, ann: str, hollow: Installation, tmp_path: Path) -> None:

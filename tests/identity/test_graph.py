@@ -210,6 +210,42 @@ async def test_federated_credentials(graph: httpx.AsyncClient) -> None:
     assert await listed(graph, path) == []
 
 
+async def test_permissions_granted_to_applications(graph: httpx.AsyncClient) -> None:
+    apps = [await made(graph, "applications", {"displayName": name}) for name in ("client", "api")]
+    client, api = [await made(graph, "servicePrincipals", {"appId": a["appId"]}) for a in apps]
+    body = {"clientId": client["id"], "consentType": "AllPrincipals", "resourceId": api["id"], "scope": "read write"}
+    grant = await made(graph, "oauth2PermissionGrants", body)
+    assert {k: grant[k] for k in body} == body
+    assert (await graph.post("oauth2PermissionGrants", json=body)).status_code == 409
+    for wrong, status in (
+        ({"clientId": "x"}, 404),
+        ({"resourceId": None}, 404),
+        ({"consentType": "Some"}, 400),
+        ({"consentType": "Principal", "principalId": "x"}, 404),
+        ({"principalId": client["id"]}, 400),
+        ({"scope": None}, 400),
+    ):
+        assert (await graph.post("oauth2PermissionGrants", json=body | wrong)).status_code == status, wrong
+    ann = await made(graph, "users", person("granted"))
+    await made(graph, "oauth2PermissionGrants", body | {"consentType": "Principal", "principalId": ann["id"]})
+    at = f"oauth2PermissionGrants/{grant['id']}"
+    assert (await graph.patch(at, json={"scope": "read"})).status_code == 204
+    assert (await graph.patch(at, json={"clientId": api["id"]})).status_code == 400
+    assert (await graph.get(at)).json()["scope"] == "read"
+    of_client = {"$filter": f"clientId eq '{client['id']}'"}
+    assert [g["scope"] for g in await listed(graph, "oauth2PermissionGrants", **of_client)] in (
+        ["read", "read write"],
+        ["read write", "read"],
+    )
+    assert (await graph.delete(f"users/{ann['id']}")).status_code == 204
+    assert [g["id"] for g in await listed(graph, "oauth2PermissionGrants", **of_client)] == [grant["id"]]
+    assert (await graph.delete(at)).status_code == 204
+    assert (await graph.delete(at)).status_code == 404
+    await made(graph, "oauth2PermissionGrants", body)
+    assert (await graph.delete(f"servicePrincipals/{api['id']}")).status_code == 204
+    assert await listed(graph, "oauth2PermissionGrants") == []
+
+
 async def test_who_may(graph: httpx.AsyncClient, installation: Installation) -> None:
     stranger, _ = await installation.directory.create_application("stranger")
     token = installation.tokens.issue(stranger, f"{BASE}/")

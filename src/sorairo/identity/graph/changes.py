@@ -11,6 +11,7 @@ from typing import Any
 
 from sorairo.identity import credentials
 from sorairo.identity.directory import APPLICATION, GROUP, SERVICE_PRINCIPAL, TENANT, USER, Tx, find_user
+from sorairo.identity.graph import grants
 from sorairo.identity.graph.errors import GraphError, bad, denied, not_found, taken
 from sorairo.identity.graph.shapes import TYPES, WRITABLE, find_object
 
@@ -367,7 +368,8 @@ def _referred(tx: Tx, reference: Any) -> str:
 
 
 def _leave(tx: Tx, id: str) -> None:
-    """Out of every group."""
+    """Out of every group; what it was granted goes with it."""
+    grants.forget(tx, id)
     for _, group in tx.notes(GROUP):
         if id in group["members"] or id in group.get("owners", []):
             put(tx, "group", {**group, **{r: [m for m in group.get(r, []) if m != id] for r in ("members", "owners")}})

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sorairo.engine.errors import ArmError
 from sorairo.identity.credentials import shown_secret
 from sorairo.identity.directory import Directory, Notes, groups_of
-from sorairo.identity.graph import changes, query
+from sorairo.identity.graph import changes, grants, query
 from sorairo.identity.graph.errors import GraphError, bad, denied, not_found
 from sorairo.identity.graph.shapes import TYPES, find_object, shown, typed
 from sorairo.identity.principal import Principal
@@ -89,7 +89,11 @@ def create_app(
     route("GET", "/me/ownedObjects", service.owned)
     route("GET", "/organization", service.organization)
     route("GET", "/domains", service.domains)
-    route("GET", "/oauth2PermissionGrants", service.nothing)
+    route("GET", "/oauth2PermissionGrants", service.grants)
+    route("POST", "/oauth2PermissionGrants", service.add_grant)
+    route("GET", "/oauth2PermissionGrants/{id}", service.grants)
+    route("PATCH", "/oauth2PermissionGrants/{id}", service.change_grant, "PATCH")
+    route("DELETE", "/oauth2PermissionGrants/{id}", service.change_grant, "DELETE")
     app = Starlette(
         routes=routes,
         exception_handlers={GraphError: service.refuse, ArmError: service.refuse, 404: _unknown, 405: _unknown},
@@ -276,8 +280,25 @@ class _Graph:
         one = {"id": self._directory.tenant["domain"], "isDefault": True, "isInitial": True, "isVerified": True}
         return self._list(request, [one])
 
-    async def nothing(self, request: Request, caller: Principal) -> Response:
-        return self._list(request, [])
+    # --- permissions -----------------------------------------------------------------------------------
+
+    async def grants(self, request: Request, caller: Principal) -> Response:
+        if (id := request.path_params.get("id")) is not None:
+            return self._one("oauth2PermissionGrants/$entity", grants.stored(self._store, id))
+        return self._list(request, (d for _, d in self._store.notes(grants.GRANT)))
+
+    async def add_grant(self, request: Request, caller: Principal) -> Response:
+        body = await _body(request)
+        self._must(caller)
+        made = await self._store.transact(lambda tx: grants.create(tx, body))
+        return self._one("oauth2PermissionGrants/$entity", made, 201)
+
+    async def change_grant(self, request: Request, caller: Principal, method: str) -> Response:
+        body, id = await _body(request), request.path_params["id"]
+        self._must(caller)
+        change = (lambda tx: grants.update(tx, id, body)) if method == "PATCH" else (lambda tx: grants.delete(tx, id))
+        await self._store.transact(change)
+        return Response(status_code=204)
 
     # --- shared ----------------------------------------------------------------------------------------
 
