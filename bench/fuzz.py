@@ -8,6 +8,9 @@ Sends 100,000 in one process, to a fresh installation for each 5,000. Says how e
 everything that should not be: a 5xx (but for a 501 that names what is not built), an error without code and message, a
 refused write that changed something, a resource half-made, a host object that nobody owns.
 
+100,000 of seeds 1000 to 1019 came to: 200: 9,533, 201: 2,735, 202: 2,419, 204: 5,707, 400: 18,927, 401: 104, 403: 686,
+404: 54,403, 405: 859, 409: 3,768, 412: 7, 501: 852, each of those naming what is not built; nothing wrong.
+
 `--stateful`: RUNS of fifty requests each (400), among which everything that ARM and Graph show is compared with a plain
 model's: some 280 requests a run. Stops at the first difference, and says what had been asked.
 """

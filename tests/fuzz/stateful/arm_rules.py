@@ -30,6 +30,9 @@ class ArmRules(Asker):
         """Where there is no group, hardly anything can be asked for."""
         for group in ("a", "b") if both else ("a",):
             self.put_group(group, LOCATION, None)
+            self.put_security_group(group, "x", [("ssh", 100)], {"k": "v"}, "")
+            self.put_address(group, "x", 4, {"k": "v"}, "")
+            self.put_network(group, "x", group, "x", {"k": "v"}, "")
 
     @rule(group=groups, location=locations, tags=st.none() | tags)
     def put_group(self, group: str, location: str, tags: Document | None) -> None:
@@ -53,6 +56,13 @@ class ArmRules(Asker):
             there = self.it.store.get(self.arm.group(group))
             assert there is not None
             assert not there.deleting, "a group that cannot go is left as it was"
+
+    def _one_of(self, group: str, type: str, name: str, number: int) -> tuple[str, str]:
+        """Id and type of a resource: of one that there is mostly, else of one that there may be."""
+        if self.arm.resources and number % 4:
+            id = self.pick(sorted(self.arm.resources), number)
+            return id, str(self.arm.resources[id]["type"])
+        return self.arm.id(group, type, name), type
 
     # --- resources -------------------------------------------------------------------------------------
 
@@ -118,17 +128,17 @@ class ArmRules(Asker):
         self.ends(self.ask("DELETE", f"{network}/subnets/{subnet}", v=VERSIONS[VNET]), expected)
         self.etags.pop(network.lower(), None)
 
-    @rule(group=groups, type=types, name=names)
-    def delete(self, group: str, type: str, name: str) -> None:
-        id = self.arm.id(group, type, name)
+    @rule(group=groups, type=types, name=names, number=some)
+    def delete(self, group: str, type: str, name: str, number: int) -> None:
+        id, type = self._one_of(group, type, name, number)
         expected = self.arm.delete(id)
         # What has gone while its client waited is answered as gone.
         others = (OK,) if expected == ACCEPTED else ()
         self.ends(self.ask("DELETE", id, v=VERSIONS[type]), expected, *others)
 
-    @rule(group=groups, type=types, name=names, tags=tags)
-    def patch(self, group: str, type: str, name: str, tags: Document) -> None:
-        id = self.arm.id(group, type, name)
+    @rule(group=groups, type=types, name=names, number=some, tags=tags)
+    def patch(self, group: str, type: str, name: str, number: int, tags: Document) -> None:
+        id, type = self._one_of(group, type, name, number)
         expected = self.arm.tag(id, tags)
         self.ends(self.ask("PATCH", id, {"tags": tags}, VERSIONS[type]), expected)
         self.etags.pop(id.lower(), None)
@@ -147,9 +157,10 @@ class ArmRules(Asker):
         self.ends(self.ask("PATCH", f"{id}/providers/Microsoft.Resources/tags/default", body, GROUPS), expected)
         self.etags.pop(id, None)
 
-    @rule(group=groups, type=types, name=names, to=groups)
-    def move(self, group: str, type: str, name: str, to: str) -> None:
-        id = self.arm.id(group, type, name)
+    @rule(group=groups, type=types, name=names, number=some, to=groups)
+    def move(self, group: str, type: str, name: str, number: int, to: str) -> None:
+        id, type = self._one_of(group, type, name, number)
+        group = id.split("/")[4]
         expected, code = self.arm.move(id, group, to)
         body = {"resources": [id], "targetResourceGroup": self.arm.group(to)}
         answer = self.ask("POST", f"{self.arm.group(group)}/moveResources", body, GROUPS)
@@ -163,10 +174,10 @@ class ArmRules(Asker):
             new = self.arm.group(to) + id[id.lower().index("/providers/") :]
             self.addresses[new.lower()] = self.addresses.pop(id.lower())
 
-    @rule(group=groups, type=types, name=names, tags=tags)
-    def twice_at_once(self, group: str, type: str, name: str, tags: Document) -> None:
+    @rule(group=groups, type=types, name=names, number=some, tags=tags)
+    def twice_at_once(self, group: str, type: str, name: str, number: int, tags: Document) -> None:
         """Two who change one thing, or one who deletes it meanwhile: both are answered, and one of them wins."""
-        id = self.arm.id(group, type, name)
+        id, type = self._one_of(group, type, name, number)
         if id.lower() not in self.arm.resources or self.arm.locked(id, "delete") or self.arm.users(id.lower()):
             return
         patch = {"tags": tags}, VERSIONS[type]

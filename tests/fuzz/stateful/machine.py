@@ -61,8 +61,10 @@ class Machine(ArmRules, PeopleRules):
 
     @rule()
     def look_closely(self) -> None:
-        """Each document by itself; locks and role assignments."""
+        """Each document by itself; members of groups; locks and role assignments."""
         arm = self.arm
+        for id, group in self.directory.groups.items():
+            assert {m["id"] for m in self._listed(f"/v1.0/groups/{id}/members")} == set(group["members"])
         for key, resource in arm.resources.items():
             self._is(key, resource, self.ask("GET", key, v=VERSIONS[resource["type"]]).body)
         assert {

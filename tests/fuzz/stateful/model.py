@@ -174,12 +174,12 @@ class Arm:
             return LOCKED
         if there is None:
             return End(404, "ParentResourceNotFound")
-        if any(self.resources.get(n.lower()) is None for n in named({"properties": properties})):
-            return End(400, "InvalidResourceReference")
         subnets = there["properties"].setdefault("subnets", [])
         old = next((s for s in subnets if s["name"].lower() == name.lower()), None)
         if any(s["properties"]["addressPrefix"] == properties["addressPrefix"] for s in subnets if s is not old):
             return End(400, "NetcfgSubnetRangesOverlap")
+        if any(self.resources.get(n.lower()) is None for n in named({"properties": properties})):
+            return End(400, "InvalidResourceReference")
         if old:
             old["properties"] = properties
             return OK

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import initialize, rule
 
 from fuzz.stateful.asking import GROUPS, Asker, groups, some
 from fuzz.stateful.model import CONTRIBUTOR, CREATED, GONE, LOCKED, OK, READER, End
@@ -20,6 +20,15 @@ texts = st.sampled_from(("one", "One two", "o'hara", "ünï"))
 
 
 class PeopleRules(Asker):
+    @initialize(number=some)
+    def populate(self, number: int) -> None:
+        """An application that can sign in, in a group that is in another: what most of the rest is about."""
+        self.create_application("one")
+        self.create_principal(0)
+        self.add_secret(0)
+        self.create_group("one", [1])
+        self.create_group("One two", [2])
+
     # --- applications ----------------------------------------------------------------------------------
 
     @rule(name=texts)
