@@ -28,11 +28,14 @@ from .test_every_network_step import (
 from .world import GROUP, Life, quickly
 
 NIC = f"{NETWORK}/networkInterfaces/vm"
+OTHER = f"{NETWORK}/networkInterfaces/other"
 MACHINE = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm"
 IMAGE = {"publisher": "Canonical", "offer": "ubuntu-24_04-lts", "sku": "server", "version": "latest"}
 
 
-def machine(size: str = "Standard_B1s", option: str = "Detach", identity: str = "SystemAssigned") -> Document:
+def machine(
+    size: str = "Standard_B1s", option: str = "Detach", identity: str = "SystemAssigned", nic: str = NIC
+) -> Document:
     made = body(
         hardwareProfile={"vmSize": size},
         storageProfile={
@@ -44,13 +47,13 @@ def machine(size: str = "Standard_B1s", option: str = "Detach", identity: str = 
             }
         },
         osProfile={"adminUsername": "azureuser", "adminPassword": "not-kept-anywhere"},
-        networkProfile={"networkInterfaces": [{"id": NIC, "properties": {"deleteOption": option}}]},
+        networkProfile={"networkInterfaces": [{"id": nic, "properties": {"deleteOption": option}}]},
     )
     return {**made, "identity": {"type": identity}}
 
 
-def nic() -> Document:
-    ip = {"subnet": ref(f"{HUB}/subnets/s"), "publicIPAddress": ref(IN)}
+def nic(**more: Document) -> Document:
+    ip = {"subnet": ref(f"{HUB}/subnets/s"), **more}
     return body(ipConfigurations=[{"name": "ip", "properties": ip}], networkSecurityGroup=ref(GUARD))
 
 
@@ -58,7 +61,7 @@ GROUND: list[Request] = [
     (IN, standard()),
     (GUARD, body()),
     (HUB, network("10.1.0.0/16", subnet("10.1.0.0/24"))),
-    (NIC, nic()),
+    (NIC, nic(publicIPAddress=ref(IN))),
 ]
 MADE: list[Request] = [*GROUND, (MACHINE, machine())]
 RUNS: dict[str, tuple[list[Request], list[Request], str]] = {
@@ -67,6 +70,11 @@ RUNS: dict[str, tuple[list[Request], list[Request], str]] = {
     "restart": (MADE, [(MACHINE, "restart")], "running"),
     "deallocate": (MADE, [(MACHINE, "deallocate")], "off"),
     "another size, no identity": (MADE, [(MACHINE, machine("Standard_B2s", identity="None"))], "running"),
+    "another interface": (
+        [*MADE, (OTHER, nic()), (MACHINE, "deallocate")],
+        [(MACHINE, machine(nic=OTHER)), (MACHINE, "start")],
+        "running",
+    ),
     "delete": (MADE, [(MACHINE, None), (NIC, None)], "gone"),
     "delete with its interface": ([*GROUND, (MACHINE, machine(option="Delete"))], [(MACHINE, None)], "gone"),
 }

@@ -163,6 +163,28 @@ def test_a_neighbour_reaches_it_by_name(on: Installation, web: Any) -> None:
     assert on.arm("GET", interface).status_code == 404
 
 
+def test_its_interface_is_exchanged_while_it_is_deallocated(on: Installation, web: Any) -> None:
+    subnet = f"{on.subscription}/{NETWORK}/virtualNetworks/net/subnets/front"
+    other = f"{on.subscription}/{NETWORK}/networkInterfaces/other"
+    with virtual_machine(on, GROUP, "box", subnet) as box:
+        ip = {"name": "ip", "properties": {"subnet": {"id": subnet}}}
+        body = {"location": "westeurope", "properties": {"ipConfigurations": [ip]}}
+        assert on.wait(on.arm("PUT", other, body))["status"] == "Succeeded"
+        refused = on.arm("PUT", box, machine_body(other))
+        assert refused.json()["error"]["code"].startswith("AddingOrDeletingNetworkInterfacesOnARunning")
+        for answer in (
+            on.arm("POST", f"{box}/deallocate"),
+            on.arm("PUT", box, machine_body(other)),
+            on.arm("POST", f"{box}/start"),
+        ):
+            ended = on.wait(answer)
+            assert ended["status"] == "Succeeded", ended
+        address = _interface(on, "other")["ipConfigurations"][0]["properties"]["privateIPAddress"]
+        assert f" {address}/24 " in run(on, "box", "ip -4 -o address show eth0")
+        assert "virtualMachine" not in _interface(on, "box")
+    assert on.wait(on.arm("DELETE", other))["status"] == "Succeeded"
+
+
 def _interface(on: Installation, name: str) -> dict[str, Any]:
     return on.arm("GET", f"{NETWORK}/networkInterfaces/{name}").json()["properties"]  # type: ignore[no-any-return]
 
@@ -178,7 +200,7 @@ def test_it_is_stopped_and_started(az: Az, on: Installation, web: Any) -> None:
     assert on.wait(on.arm("POST", f"{MACHINES}/web/start"))["status"] == "Succeeded"
     born = run(on, "web", "cat /proc/sys/kernel/random/boot_id /root/kept")
     assert born.splitlines()[1] == "kept"
-    az("vm", "restart", "--name", "web", group=GROUP)
+    assert on.wait(on.arm("POST", f"{MACHINES}/web/restart"))["status"] == "Succeeded"
     assert run(on, "web", "cat /proc/sys/kernel/random/boot_id /root/kept") != born
     az("vm", "deallocate", "--name", "web", group=GROUP)
     shown = az("vm", "get-instance-view", "--name", "web", group=GROUP)
