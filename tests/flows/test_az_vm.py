@@ -172,12 +172,12 @@ def test_its_interface_is_exchanged_while_it_is_deallocated(on: Installation, we
         assert on.wait(on.arm("PUT", other, body))["status"] == "Succeeded"
         refused = on.arm("PUT", box, machine_body(other))
         assert refused.json()["error"]["code"].startswith("AddingOrDeletingNetworkInterfacesOnARunning")
-        for answer in (
-            on.arm("POST", f"{box}/deallocate"),
-            on.arm("PUT", box, machine_body(other)),
-            on.arm("POST", f"{box}/start"),
+        for method, path, asked in (
+            ("POST", f"{box}/deallocate", None),
+            ("PUT", box, machine_body(other)),
+            ("POST", f"{box}/start", None),
         ):
-            ended = on.wait(answer)
+            ended = on.wait(on.arm(method, path, asked))
             assert ended["status"] == "Succeeded", ended
         address = _interface(on, "other")["ipConfigurations"][0]["properties"]["privateIPAddress"]
         assert f" {address}/24 " in run(on, "box", "ip -4 -o address show eth0")

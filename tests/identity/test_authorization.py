@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from random import Random
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,9 @@ from sorairo.identity.denials import EVERYBODY
 from sorairo.identity.directory import groups_of
 from sorairo.identity.principal import Principal
 from sorairo.identity.roles import BY_ID, Permissions, RoleDefinition
+from sorairo.providers.microsoft_compute.run_command import Commands
+from sorairo.providers.microsoft_compute.virtual_machines import virtual_machines
+from sorairo.providers.microsoft_network.network_interfaces import network_interface_types
 
 from .conftest import Installation
 from .oracle import ACTIONS, GROUPS, PRINCIPALS, SCOPES, Denied, Rows, World, allows, ask, assignments, denials, worlds
@@ -107,6 +111,28 @@ def test_a_role_below_shows_the_subscription_and_no_other() -> None:
     for scope in ("/subscriptions/s10", "/subscriptions/s", ""):
         assert not authorization.allows(principal, "Microsoft.Resources/subscriptions/read", scope)
     assert not authorization.allows(principal, "Microsoft.Resources/subscriptions/resourceGroups/read", SCOPES[1])
+
+
+def test_who_contributes_virtual_machines_may_join_what_they_need_and_make_none_of_it() -> None:
+    store = Rows()
+    store.add("p1", BY_ID["9980e02c-c2be-4d73-94e8-173b1dc7cf3c"], SCOPES[1])
+    authorization, principal = Authorization(store), Principal("p1", TENANT)
+    machines = virtual_machines(cast(Any, None), cast(Any, None), Commands(cast(Any, None)))
+    interfaces, _ = network_interface_types(cast(Any, None))
+    network = "Microsoft.Network"
+    allowed = [a.permission for a in machines.actions] + [
+        *(f"{machines.name}/{verb}" for verb in ("read", "write", "delete")),
+        interfaces.linked,
+        f"{network}/virtualNetworks/subnets/join/action",
+        f"{network}/publicIPAddresses/join/action",
+    ]
+    denied = [
+        f"{network}/virtualNetworks/write",
+        f"{network}/publicIPAddresses/write",
+        "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
+    ]
+    assert [a for a in allowed if not authorization.allows(principal, a, SCOPES[1])] == []
+    assert [a for a in denied if authorization.allows(principal, a, SCOPES[1])] == []
 
 
 async def test_the_administrator_may_do_everything_in_the_subscription_and_nothing_else(
