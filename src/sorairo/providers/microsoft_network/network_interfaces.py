@@ -205,9 +205,10 @@ class NicReconciler:
             desired = await self._desired(ctx, resource, machine)
         if desired is None:
             raise Retry(0, "the machine it was to be in has gone")
-        there = (await self._links.observe_links()).nics.values()
-        if other := next((n for n in there if n.namespace == desired.namespace and n.id != desired.id), None):
-            raise Retry(0.05, f"{other.owner} has not left the machine yet")  # It takes its namespace with it.
+        if resource.rid.type.lower() == NIC_TYPES[0].lower():  # An instance's is never exchanged.
+            there = (await self._links.observe_links()).nics.values()
+            if other := next((n for n in there if n.namespace == desired.namespace and n.id != desired.id), None):
+                raise Retry(0.05, f"{other.owner} has not left the machine yet")  # It takes its namespace with it.
         await self._links.ensure_nic(desired)
 
     async def wait(self, ctx: Context, resource: Resource, *ids: str) -> None:
