@@ -11,10 +11,10 @@ from sorairo.drivers.hollow.links import HollowLinks
 from sorairo.drivers.hollow.traffic import HollowPrivateLinks
 from sorairo.drivers.linux.links import LinuxLinks
 from sorairo.drivers.linux.private_links import LinuxPrivateLinks
-from sorairo.drivers.linux.routing import LinuxPeerings
+from sorairo.drivers.linux.routing import LinuxPeerings, LinuxRouteTables
 from sorairo.drivers.private_links import PrivateLink, PrivateLinks
 from sorairo.drivers.protocols import DriverError, Leg, Links, Network, Nic
-from sorairo.drivers.routing import Peering
+from sorairo.drivers.routing import Hop, Peering, RouteTable
 from sorairo.drivers.traffic import Standing
 from wire import Wire, linux
 
@@ -139,6 +139,28 @@ async def test_peers_reach_it(links: LinuxLinks, private_links: PrivateLinks, wi
         for near, far in ((1, 3), (3, 1)):
             await peerings.ensure_peering(Peering(f"h{near}{far}", "/o", f"net{near}", f"net{far}"))
         assert wire.seen(server, "node3", ADDRESS).startswith("169.254.")
+
+
+@real
+async def test_no_table_of_routes_leads_elsewhere(
+    links: LinuxLinks, private_links: PrivateLinks, wire: Wire, leg: Leg
+) -> None:
+    """Nor does one of a peer: the longest prefix wins, as long as none is as long."""
+    tables, peerings = LinuxRouteTables(links), LinuxPeerings(links)
+    for near, far in ((1, 3), (3, 1)):
+        await peerings.ensure_peering(Peering(f"h{near}{far}", "/o", f"net{near}", f"net{far}"))
+    hops = (Hop("10.1.0.0/16", "nowhere"),)
+    specs = [RouteTable(f"rt{n}", "/o", f"net{n}", (f"10.{n}.0.0/24",), hops) for n in (1, 3)]
+    for spec in specs:
+        await tables.ensure_route_table(spec)
+    with wire.listen("cp1", 443, leg.public_address):
+        await private_links.ensure_private_link(private(1))
+        assert await tables.observe_route_tables() == Standing({spec.id: spec for spec in specs})
+        assert not wire.reaches("node3", "10.1.0.4", 443)
+        assert wire.reaches("node1", ADDRESS, 443)
+        assert wire.reaches("node3", ADDRESS, 443)
+        await private_links.remove_private_link("pe1")
+        assert await tables.observe_route_tables() == Standing({spec.id: spec for spec in specs})
 
 
 @real

@@ -94,6 +94,7 @@ class Ground:
                 if each.spec.network == network_id and each.spec.table
             ),
             view=self.views.get(network_id),
+            private=self._private(network_id),
         )
 
     def pairs(self) -> list[tuple[Peering, Peering]]:
@@ -117,6 +118,7 @@ class Ground:
                     prefixes.get(half.remote, ()),
                     {i: each for i, each in tables.items() if each.spec.network == half.remote},
                     tuple(p for near, _ in pairs if near.network == half.remote for p in prefixes.get(near.remote, ())),
+                    self._private(half.remote),
                 )
 
     def links_to(self, leg_id: str) -> list[PrivateRecord]:
@@ -126,6 +128,10 @@ class Ground:
     def leg_rules(self, record: LegRecord) -> list[nft.Piece]:
         """What a leg's namespace should hold."""
         return rules.leg(record.spec, linked=bool(self.links_to(record.spec.id)))
+
+    def _private(self, network_id: str) -> tuple[str, ...]:
+        links = self.private_links.all().values()
+        return tuple(sorted(each.spec.address for each in links if each.spec.network == network_id))
 
     def machines_in(self, network_id: str) -> list[str]:
         """NICs and legs of a network, in words."""

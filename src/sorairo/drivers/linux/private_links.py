@@ -62,6 +62,16 @@ class LinuxPrivateLinks:
                 lines = [f"link set {link} addrgenmode none up", f"addr replace {record.far}/32 dev {link}"]
                 batch(lines + route_lines([(record.near, None)], link))
             self._links.await_carrier(spec.network, link)
+        self._tell(spec.network)
+
+    def _tell(self, network: str) -> None:
+        """Tables of routes, in the network and its peers, leave alone what has a private link."""
+        for each in {network, *(half.remote for half, _ in self._ground.pairs() if half.network == network)}:
+            with self._ground.locks[each]:
+                if self._ground.networks.get(each) and self._ground.ns.exists(each):
+                    world = self._ground.world(each)
+                    if world.routed:
+                        self._ground.apply_marks(world)
 
     def _slot(self) -> int:
         taken = {record.slot for record in self._ground.private_links.all().values()}
@@ -85,6 +95,8 @@ class LinuxPrivateLinks:
                 with self._ground.ns.enter(leg.spec.namespace):
                     nft.sync(rules.leg(leg.spec, linked=bool(others)))
             self._ground.private_links.drop(link_id)
+        self._tell(spec.network)
+        with self._ground.numbering:
             if not self._ground.networks.all() and not self._ground.legs.all():
                 self._ground.clear()
 

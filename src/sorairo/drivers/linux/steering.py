@@ -95,6 +95,8 @@ def _wanted(world: World) -> dict[int, set[TableRoute]]:
     """Routes by slot."""
     find = finder(world)
     ours = [*world.network.prefixes, *(prefix for peer in world.peers for prefix in peer.prefixes)]
+    private = [f"{each}/32" for each in world.private]  # The network's own way to them is longer than any prefix.
+    ours += [*private, *(f"{each}/32" for peer in world.peers for each in peer.private)]
     ours += {nic.spec.overlay for nic in world.nics.values() if nic.spec.overlay}
     found = {
         record.slot: _table(record, ours, lambda address: _own_way(world, find, address))
@@ -102,7 +104,7 @@ def _wanted(world: World) -> dict[int, set[TableRoute]]:
         if record.spec.hops
     }
     for peer in world.peers:
-        theirs = [*peer.prefixes, *peer.beyond]
+        theirs = [*peer.prefixes, *peer.beyond, *private, *(f"{each}/32" for each in peer.private)]
         for record in peer.tables.values():
             if record.spec.hops:
                 found[record.slot] = _table(

@@ -111,6 +111,8 @@ class Peer:
     """The peer's, whose hops may be machines here."""
     beyond: tuple[str, ...] = ()
     """Prefixes of all that the peer is joined to."""
+    private: tuple[str, ...] = ()
+    """Addresses of the peer that private links have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ class World:
     legs: tuple[Leg, ...] = ()
     """That go by a table of routes."""
     view: ViewRecord | None = None
+    private: tuple[str, ...] = ()
+    """Addresses that private links have."""
 
     @property
     def routed(self) -> bool:

@@ -87,6 +87,8 @@ class Effective:
         peers = [half.remote for half in halves if half.network == network and (network, half.remote) in met]
         space = dict.fromkeys(links.networks[network].prefixes if network in links.networks else (), "VnetLocal")
         space |= {p: "VNetPeering" for peer in peers if peer in links.networks for p in links.networks[peer].prefixes}
+        ends = (await self._traffic.private_links.observe_private_links()).whole.values()
+        space |= {f"{each.address}/32": "InterfaceEndpoint" for each in ends if each.network in (network, *peers)}
         table = await self._table(links.nics.get(host_name(nic.id)))
         hops = {hop.prefix: hop.to for hop in table.hops} if table else {}
         shown = system_routes(space)
