@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ LEFT_OUT = (
     r"\[Feature:.*IPv6DualStack", r"\[Feature:ServiceCIDRs",
     r"\[Feature:.*Windows", r"\[Alpha\]", r"\[Feature:OffByDefault\]",
 )  # fmt: skip
+TOGETHER = 3
+"""Specs of one process: looking at the cluster first takes each a second or two."""
 COLUMNS = ("passed", "failed", "skipped")
 
 
@@ -53,6 +55,9 @@ class Spec:
     """`passed`, `failed`, `skipped` (it says itself that it is not for this cluster), …"""
     seconds: float
     why: str = ""
+
+    def line(self) -> str:
+        return f"{self.state:8}{self.seconds:7.1f} s  {self.name}{f': {self.why}' if self.why else ''}"
 
     @property
     def group(self) -> str:
@@ -88,6 +93,18 @@ class Suite:
         focus = [f"--ginkgo.focus={'|'.join(only or GROUPS)}"]
         skip = [] if only else [f"--ginkgo.skip={'|'.join(LEFT_OUT)}"]
         return [spec.name for spec in self._run("list", [*focus, *skip, "--ginkgo.dry-run"])]
+
+    def all(self, names: list[str], workers: int, folder: Path) -> list[Spec]:
+        """So many at a time; each is told of on standard error when it has ended, or a few with it."""
+        found: list[Spec] = []
+        with ThreadPoolExecutor(workers) as pool:
+            shares = [names[n : n + TOGETHER] for n in range(0, len(names), TOGETHER)]
+            runs = [pool.submit(self.run, n, share, folder) for n, share in enumerate(shares)]
+            for done in as_completed(runs):
+                found += done.result()
+                for spec in done.result():
+                    print(spec.line(), file=sys.stderr, flush=True)
+        return sorted(found, key=lambda s: s.name)
 
     def run(self, number: int, names: list[str], folder: Path) -> list[Spec]:
         # After the suite's own name; Go's expressions know no escaped space.
@@ -131,6 +148,12 @@ def cluster(on: Installation, nodes: int, images: Path) -> Path:
     body = {"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": properties}
     ended = on.wait(on.arm("PUT", on.cluster_path("specs", "c"), body))
     assert ended["status"] == "Succeeded", ended
+    load(on, images)
+    return on.kubeconfig("specs", "c")
+
+
+def load(on: Installation, images: Path) -> None:
+    """Put an archive of images on every node."""
     node_group = "resourceGroups/MC_specs_c_westeurope/providers/Microsoft.Compute/virtualMachineScaleSets"
     (scale_set,) = on.arm("GET", node_group).json()["value"]
     ctr = "/opt/sorairo/bin/ctr -a /run/containerd/containerd.sock -n k8s.io images import --snapshotter overlayfs"
@@ -142,7 +165,6 @@ def cluster(on: Installation, nodes: int, images: Path) -> Path:
         while (done := on.http.get(answer.headers["location"])).status_code == 202:
             time.sleep(0.2)
         assert "registry.k8s.io" in done.text, done.text
-    return on.kubeconfig("specs", "c")
 
 
 def table(specs: list[Spec]) -> str:
@@ -174,10 +196,7 @@ def main() -> None:
         names = suite.list(options.only)
         print(f"{len(names)} specs; upstream's output: {logs}; kubeconfig: {kubeconfig}", file=sys.stderr, flush=True)
         began = time.monotonic()
-        workers = min(options.workers, len(names))
-        with ThreadPoolExecutor(workers) as pool:
-            shares = [pool.submit(suite.run, n, names[n::workers], logs) for n in range(workers)]
-            specs = sorted((s for share in shares for s in share.result()), key=lambda s: s.name)
+        specs = suite.all(names, options.workers, logs)
         took = time.monotonic() - began
     finally:
         if not options.keep:
@@ -186,7 +205,7 @@ def main() -> None:
         print(json.dumps({"seconds": took, "specs": [asdict(s) for s in specs]}, indent=1))
     else:
         for spec in specs:
-            print(f"{spec.state:8}{spec.seconds:7.1f} s  {spec.name}{f': {spec.why}' if spec.why else ''}")
+            print(spec.line())
         print(f"\n{table(specs)}\n\n{took / 60:.1f} minutes, {options.workers} at a time, {options.nodes} nodes")
     if any(s.state == "failed" for s in specs):
         raise SystemExit(1)

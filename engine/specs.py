@@ -1,7 +1,8 @@
 """The image that Kubernetes' own specs run, agnhost, by the names they have for it, and the others that they ask for.
 
-Upstream's is made of Alpine's packages; this one of Debian's: curl and netcat (the one whose options the specs use)
-with their libraries, busybox for all else. Fetched, not installed, as those of `DebianFiles`.
+Upstream's is made of Alpine's packages; this one of Debian's: curl, netcat (the one whose options the specs use), and
+a shell, for busybox's calls its own netcat whatever the PATH says; with their libraries, and busybox for all else.
+Fetched, not installed, as those of `DebianFiles`.
 """
 
 import shutil
@@ -16,7 +17,7 @@ from oci import Entry, File, Folder, Image, Link
 from recipes import HERE, Workshop
 from toolchain import run
 
-PACKAGES = ("curl", "netcat-openbsd")
+PACKAGES = ("curl", "dash", "netcat-openbsd")
 _E2E = "registry.k8s.io/e2e-test-images"
 NAMES = {
     "agnhost": (f"{_E2E}/agnhost:2.66.1", f"{_E2E}/agnhost:2.55"),
@@ -49,8 +50,9 @@ class SpecImages:
             package, version = named.split()
             shop.licences.add_debian(package, version, root)
         shutil.rmtree(root / "usr/share", ignore_errors=True)
-        (root / "bin/nc").unlink(missing_ok=True)
-        (root / "bin/nc").symlink_to("nc.openbsd")
+        for name, program in (("nc", "nc.openbsd"), ("sh", "dash")):
+            (root / "bin" / name).unlink(missing_ok=True)
+            (root / "bin" / name).symlink_to(program)
         busybox = dict(images._ALL["busybox"]("", shop.needed).files)
         agnhost = busybox | _tree(root)
         program = (shop.needed["agnhost"] / "bin/agnhost").read_bytes()
