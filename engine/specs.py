@@ -1,8 +1,9 @@
 """The image that Kubernetes' own specs run, agnhost, by the names they have for it, and the others that they ask for.
 
-Upstream's is made of Alpine's packages; this one of Debian's: curl, netcat (the one whose options the specs use), and
-a shell, for busybox's calls its own netcat whatever the PATH says; with their libraries, and busybox for all else.
-Fetched, not installed, as those of `DebianFiles`.
+Upstream's is made of Alpine's packages; this one of Debian's: curl, netcat (the one whose options the specs use), wget
+and a shell with their libraries, busybox for all else. Busybox's own shell calls its netcat whatever the PATH says, and
+its wget, which is static, ends with a fault where there is another C library to look up names with. They are fetched,
+not installed, as those of `DebianFiles`.
 """
 
 import shutil
@@ -17,7 +18,7 @@ from oci import Entry, File, Folder, Image, Link
 from recipes import HERE, Workshop
 from toolchain import run
 
-PACKAGES = ("curl", "dash", "netcat-openbsd")
+PACKAGES = ("curl", "dash", "netcat-openbsd", "wget")
 _E2E = "registry.k8s.io/e2e-test-images"
 NAMES = {
     "agnhost": (f"{_E2E}/agnhost:2.66.1", f"{_E2E}/agnhost:2.55"),

@@ -12,11 +12,12 @@ import components
 @pytest.fixture(scope="session")
 def built() -> Callable[[str], Path]:
     """The folder of a component, or the reason why the test is skipped."""
-    where = components.folders(components.chosen(components.minors()))
+    optional = {component.name for component in components.OPTIONAL}
+    where = components.folders(components.chosen(components.minors(), optional))
 
     def folder(name: str) -> Path:
         if not where[name].exists():
-            pytest.skip(f"{name} is not built; python3 engine/build.py --all builds it")
+            pytest.skip(f"{name} is not built; python3 engine/build.py --only {name} builds it")
         return where[name]
 
     return folder

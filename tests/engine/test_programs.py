@@ -10,7 +10,8 @@ import pytest
 
 pytestmark = pytest.mark.engine
 
-VERSIONS = {component.name: component.version for component in components.chosen(components.minors())}
+OPTIONAL = {component.name for component in components.OPTIONAL}
+VERSIONS = {component.name: component.version for component in components.chosen(components.minors(), OPTIONAL)}
 KUBERNETES = [f"kubernetes-{minor}" for minor in components.minors()]
 
 
@@ -58,6 +59,7 @@ def test_kubernetes_says_how_to_call_it(built: Callable[[str], Path]) -> None:
         ("kwok", "kwok", "--version"),
         ("kubelogin", "kubelogin", "--version"),
         ("metrics-server", "metrics-server", "--version"),
+        ("cloud-provider", "cloud-controller-manager", "--version"),
         ("registry", "registry", "--version"),
     ],
 )

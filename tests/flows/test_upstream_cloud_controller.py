@@ -39,8 +39,8 @@ UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 
 
 class Cluster(Kubectl):
-    def __init__(self, on: Installation) -> None:
-        super().__init__(on, GROUP, CLUSTER)
+    def __init__(self, on: Installation, name: str = CLUSTER) -> None:
+        super().__init__(on, GROUP, name)
 
     def expose(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> str:
         notes = {BETA + k: v for k, v in (annotations or {}).items()}
@@ -172,6 +172,27 @@ def test_a_new_secret_reaches_it(cluster: Cluster) -> None:
     address = cluster.expose("again")
     eventually("an answer", lambda: bool(curl(address, 1)), 15)
     cluster.kubectl("delete", "service/again", "--timeout=90s")
+
+
+def test_a_managed_identity_is_enough(on: Installation) -> None:
+    """It asks 169.254.169.254 for its tokens, within the control plane's own network namespace."""
+    body = {
+        "location": "westeurope",
+        "tags": {TAG: "upstream"},
+        "identity": {"type": "SystemAssigned"},
+        "properties": {"agentPoolProfiles": [{"name": "nodepool1", "mode": "System", "count": 1}]},
+    }
+    path = on.cluster_path(GROUP, "managed")
+    assert on.wait(on.arm("PUT", path, body))["status"] == "Succeeded"
+    cluster = Cluster(on, "managed")
+    assert cluster.expose("web")
+
+    def initialized() -> bool:
+        (node,) = cluster.get("nodes")["items"]
+        return UNINITIALIZED not in [taint["key"] for taint in node["spec"].get("taints", [])]
+
+    eventually("its node initialized", initialized, 90)
+    on.wait(on.arm("DELETE", path))
 
 
 def test_another_value_is_refused(on: Installation) -> None:
