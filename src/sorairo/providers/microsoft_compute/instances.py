@@ -122,6 +122,9 @@ class InstanceReconciler:
             "vmId": str(uuid.uuid5(uuid.NAMESPACE_URL, resource.id.lower())),
             "latestModelApplied": True,
             "instanceView": {
+                # One machine is one rack; where there are no zones, a node's topology is told by these.
+                "platformFaultDomain": 0,
+                "platformUpdateDomain": 0,
                 "statuses": [
                     {"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded"},
                     {"code": code, "level": "Info", "displayStatus": text},
