@@ -1,4 +1,4 @@
-"""What a hidden control plane's programs are told at 169.254.169.254: tokens of their cluster's identity, and no more."""
+"""What a hidden control plane is told at 169.254.169.254: tokens of its cluster's identity, and no more."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class InstanceReconciler:
                 "statuses": [
                     {"code": "ProvisioningState/succeeded", "level": "Info", "displayStatus": "Provisioning succeeded"},
                     {"code": code, "level": "Info", "displayStatus": text},
-                ]
+                ],
             },
         }
 
