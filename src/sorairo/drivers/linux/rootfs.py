@@ -163,11 +163,7 @@ class NodeRoot:
             host = Path("/", name)
             if own and host.is_file():
                 (self.home.folder / f"trusted-{number}").write_bytes(host.read_bytes().rstrip(b"\n") + b"\n" + own)
-        if (
-            own
-            and not any(Path("/", name).is_file() for name in _BUNDLES)
-            and not Path("/", _BUNDLES[0]).parent.is_dir()
-        ):
+        if own and not any(Path("/", name).parent.is_dir() for name in _BUNDLES):
             (root / _BUNDLES[0]).parent.mkdir(parents=True, exist_ok=True)
             (root / _BUNDLES[0]).write_bytes(own)
 
