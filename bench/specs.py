@@ -38,7 +38,6 @@ GROUPS = (r"\[sig-network\] Services ", r"\[sig-network\] Netpol ", r"\[sig-netw
 LEFT_OUT = (
     r"\[Serial\]",  # they disturb what runs beside them; alone: --only
     r"\[Disruptive\]",
-    r"\[Slow\]",
     r"\[Feature:SCTP", r"SCTP",  # the kernel may lack it
     r"\[Feature:.*IPv6DualStack", r"\[Feature:ServiceCIDRs",
     r"\[Feature:.*Windows", r"\[Alpha\]", r"\[Feature:OffByDefault\]",

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from installation import Installation
 
 GROUP, CLUSTER = "flows", "shared"
+BETA = "service.beta.kubernetes.io/azure-"
+"""How names of annotations of Services begin."""
 
 T = TypeVar("T")
 
@@ -31,6 +33,16 @@ class Kubectl:
 
     def get(self, *arguments: str) -> dict[str, Any]:
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))  # type: ignore[no-any-return]
+
+    def expose(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> str:
+        """A Service of type LoadBalancer for the pods of `web`, and its address."""
+        notes = {BETA + k: v for k, v in (annotations or {}).items()}
+        spec = {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80}], **spec}
+        metadata = {"name": name, "annotations": notes}
+        self.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+        where = "jsonpath={.status.loadBalancer.ingress[0].ip}"
+        self.kubectl("wait", f"service/{name}", f"--for={where}", "--timeout=90s")
+        return self.kubectl("get", f"service/{name}", "-o", where)
 
 
 def eventually(what: str, check: Callable[[], T], seconds: float = 60) -> T:

@@ -33,22 +33,11 @@ WEB = "mcr.sorairo.internal/sorairo/web:1"
 BUSYBOX = "docker.io/library/busybox:1"
 GROUP, CLUSTER = "demo", "c1"
 NETWORK = f"resourceGroups/MC_{GROUP}_{CLUSTER}_westeurope/providers/Microsoft.Network"
-BETA = "service.beta.kubernetes.io/azure-"
 
 
 class Cluster(Kubectl):
     def __init__(self, on: Installation) -> None:
         super().__init__(on, GROUP, CLUSTER)
-
-    def expose(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> str:
-        """A Service of type LoadBalancer for the pods of `web`, and its address."""
-        notes = {BETA + k: v for k, v in (annotations or {}).items()}
-        spec = {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80}], **spec}
-        metadata = {"name": name, "annotations": notes}
-        self.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-        where = "jsonpath={.status.loadBalancer.ingress[0].ip}"
-        self.kubectl("wait", f"service/{name}", f"--for={where}", "--timeout=60s")
-        return self.kubectl("get", f"service/{name}", "-o", where)
 
     def nodes(self) -> list[str]:
         return sorted(n["metadata"]["name"] for n in self.get("nodes")["items"])

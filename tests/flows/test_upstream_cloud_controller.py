@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from flows.test_linux_identity import Application
-from flows.test_reach_a_pod import BETA, WEB, curl
+from flows.test_reach_a_pod import WEB, curl
 from flows_shared import Kubectl, eventually
 from installation import Installation
 from sorairo.cluster.azure_json import CloudConfig
@@ -41,15 +41,6 @@ UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 class Cluster(Kubectl):
     def __init__(self, on: Installation, name: str = CLUSTER) -> None:
         super().__init__(on, GROUP, name)
-
-    def expose(self, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> str:
-        notes = {BETA + k: v for k, v in (annotations or {}).items()}
-        spec = {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80}], **spec}
-        metadata = {"name": name, "annotations": notes}
-        self.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
-        where = "jsonpath={.status.loadBalancer.ingress[0].ip}"
-        self.kubectl("wait", f"service/{name}", f"--for={where}", "--timeout=90s")
-        return self.kubectl("get", f"service/{name}", "-o", where)
 
     def names(self, kind: str) -> list[str]:
         return sorted(each["name"] for each in self.on.arm("GET", f"{NETWORK}/{kind}").json()["value"])
