@@ -31,6 +31,16 @@ def test_udp_has_no_probe() -> None:
     assert it.ports == (("Udp", 53), ("Tcp", 53))
 
 
+def test_without_node_ports_there_is_a_rule_and_nothing_to_probe() -> None:
+    """`allocateLoadBalancerNodePorts: false`: the rule leads to the Service's own port on the node."""
+    it = parse(service(1, ports=[{"port": 80, "nodePort": 0}], allocateLoadBalancerNodePorts=False))
+    assert it.rules == (Rule(f"{P}-TCP-80", "Tcp", 80, 80, None),)
+    assert it.probes == ()
+    without = {BETA + "azure-disable-load-balancer-floating-ip": "true"}
+    with pytest.raises(InvalidService, match="port 80 has no node port"):
+        parse(service(1, annotations=without, ports=[{"port": 80, "nodePort": 0}], allocateLoadBalancerNodePorts=False))
+
+
 def test_local_traffic_is_probed_at_the_health_check_port_by_all_rules() -> None:
     it = parse(
         service(

@@ -224,13 +224,16 @@ def _rules(
             probe = local if local and not own else _probe(spec, notes, port, name)
             if probe and probe is not local:
                 probes.append(probe)
-        backend = number if floating else port["nodePort"]
+        backend = number if floating else int(port.get("nodePort") or 0)
+        if not backend:
+            raise InvalidService(f"port {number} has no node port, which it needs where floating IP is disabled")
         rules.append(Rule(name, _TRANSPORT[protocol], number, backend, probe.name if probe else None))
     return tuple(probes), tuple(rules)
 
 
 def _probe(spec: Object, notes: dict[str, str], port: Object, name: str) -> Probe | None:
-    """None where nothing can be probed: a UDP port says nothing."""
+    """None where nothing can be probed: a UDP port says nothing, and one without a node port
+    (`allocateLoadBalancerNodePorts: false`) is asked for at no node."""
     if port.get("protocol", "TCP") != "TCP":
         return None
     number = port["port"]
@@ -250,18 +253,20 @@ def _probe(spec: Object, notes: dict[str, str], port: Object, name: str) -> Prob
             "please adjust interval and number of probe accordingly"
         )
     path = (said("request-path") or "/") if protocol != "Tcp" else None
-    return Probe(name, protocol, _probe_port(spec, notes, port), path, interval, threshold)
+    asked = _probe_port(spec, notes, port)
+    return Probe(name, protocol, asked, path, interval, threshold) if asked else None
 
 
 def _probe_port(spec: Object, notes: dict[str, str], port: Object) -> int:
-    """The port's own node port; or by annotation another port of the Service (its number or name), or any number."""
+    """The port's own node port, 0 if it has none; or by annotation another port of the Service (its number or name), or
+    any number."""
     annotation = names.probe_annotation("port", port["port"])
     text = notes.get(annotation, "").strip()
     if not text:
-        return int(port["nodePort"])
+        return int(port.get("nodePort") or 0)
     for other in spec["ports"]:
         if text.lower() == str(other.get("name", "")).lower() or text == str(other["port"]):
-            return int(other["nodePort"])
+            return int(other.get("nodePort") or 0)
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise InvalidService(f"failed to parse annotation {annotation}: port {text} not found in service")
     return int(text)
