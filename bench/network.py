@@ -60,7 +60,7 @@ def rules(count: int) -> tuple[FirewallRule, ...]:
 def balanced(name: str, address: str, node: int, *, floating: bool, more: int = 0) -> Balancer:
     backends = (Backend(f"10.224.0.{node}"),)
     ports = [*PORTS, *range(10000, 10000 + more)]
-    own = (BalancerRule(f"p{port}", address, "tcp", port, backends, floating=floating) for port in ports)
+    own = (BalancerRule(f"p{port}", address, "tcp", port, backends, floating=floating, idle=240) for port in ports)
     return Balancer(name, f"/b/{name}", "bnet", tuple(own))
 
 

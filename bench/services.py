@@ -52,7 +52,9 @@ class Api:
         self._connection = self._connect()
 
     def _connect(self) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection(self._at.hostname or "", self._at.port or 443, context=self._tls, timeout=PATIENCE)
+        return http.client.HTTPSConnection(
+            self._at.hostname or "", self._at.port or 443, context=self._tls, timeout=PATIENCE
+        )
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         self._connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})

@@ -17,6 +17,7 @@ from sorairo.providers.microsoft_network import balancing, snat
 from sorairo.providers.microsoft_network.balancing import Member, Surroundings
 from sorairo.providers.microsoft_network.load_balancer_admission import admit
 from sorairo.providers.microsoft_network.load_balancers import Actual, LoadBalancerReconciler, _render
+from sorairo.providers.microsoft_network.public_ip_users import of_new_users
 
 from .readers import Documents
 
@@ -425,3 +426,21 @@ async def test_a_public_address_is_one_configurations() -> None:
 async def test_skus_do_not_mix() -> None:
     with pytest.raises(ArmError, match="DifferentSku"):
         await admitted(lb(), public_ip("Basic"))
+
+
+async def test_a_change_matters_to_the_addresses_that_it_is_about() -> None:
+    """Of a load balancer's frontends: to whom one has come or gone, and to nobody else."""
+
+    def front(*ns: int) -> Resource:
+        configurations = [{"name": f"f{n}", "properties": {"publicIPAddress": {"id": f"{PIP}{n}"}}} for n in ns]
+        return lb(frontendIPConfigurations=configurations)
+
+    def address(n: int, holder: str | None) -> Resource:
+        return Resource(f"{PIP}{n}", {"properties": {}}, status={"ipConfiguration": {"id": holder}} if holder else {})
+
+    held = [address(n, f"{LB}/frontendIPConfigurations/f{n}") for n in (1, 2)]
+    before, after = front(1, 2), front(2, 3)
+    there = Documents(*held, address(3, None), after)
+    assert [*await of_new_users(there, before)] == [f"{PIP}1".lower()]
+    assert [*await of_new_users(there, after)] == [f"{PIP}3".lower()]
+    assert [*await of_new_users(Documents(*held), before)] == [f"{PIP}1".lower(), f"{PIP}2".lower()]

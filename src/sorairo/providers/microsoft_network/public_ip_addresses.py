@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from sorairo.drivers.naming import Names, NameSpec, PublicName
 from sorairo.engine.errors import ArmError
 from sorairo.engine.ids import host_name
-from sorairo.engine.types import Admission, Context, Document, Resource, ResourceType, Step, named
+from sorairo.engine.types import Admission, Context, Document, Resource, ResourceType, Step
 from sorairo.providers.microsoft_network.public_ip_prefixes import addresses_of
-from sorairo.providers.microsoft_network.public_ip_users import NAT_GATEWAY, PUBLIC_IP_TYPE, user
+from sorairo.providers.microsoft_network.public_ip_users import NAT_GATEWAY, PUBLIC_IP_TYPE, of_new_users, user
 from sorairo.providers.microsoft_network.references import missing
 from sorairo.providers.microsoft_network.versions import API_VERSIONS
 from sorairo.providers.microsoft_network.virtual_networks import LOAD_BALANCER, NIC_TYPES, PUBLIC_POOL
@@ -211,5 +211,5 @@ def public_ip_addresses(public_addresses: tuple[str, ...], names: Names | None =
         linked=f"{PUBLIC_IP_TYPE}/join/action",
         schema="publicIPAddresses",
         moves="yes",
-        watches=dict.fromkeys((*NIC_TYPES, LOAD_BALANCER, NAT_GATEWAY), named),
+        watches=dict.fromkeys((*NIC_TYPES, LOAD_BALANCER, NAT_GATEWAY), of_new_users),
     )
