@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.fakes import GROUP, NETWORK, World, prefix, service
-from sorairo.cluster.cloud import names
+from sorairo.cluster.cloud import balancer, names
 
 P = prefix(1)
 PIP = f"{NETWORK}/publicIPAddresses/kubernetes-{P}"
@@ -97,6 +97,24 @@ async def test_ports_and_source_ranges_change(world: World) -> None:
     world.apply(service(1, loadBalancerSourceRanges=["10.0.0.0/8"]))
     await world.until(lambda: [r["properties"]["sourceAddressPrefix"] for r in world.security()] == ["10.0.0.0/8"])
     assert world.addresses("web1") == [address]
+
+
+async def test_a_service_that_nobody_foresaw_stands_in_nobody_elses_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbling(id: str, before: Any, targets: Any, *others: Any, **more: Any) -> Any:
+        if any(exposure.prefix == P for exposure, _ in targets):
+            raise KeyError("nodePort")
+        return change(id, before, targets, *others, **more)
+
+    change = balancer.change
+    monkeypatch.setattr(balancer, "change", stumbling)
+    for n in (1, 2):
+        world.apply(service(n))
+    world.start()
+    await world.reached("web2")
+    assert world.addresses("web1") == []
+    assert "SyncLoadBalancerFailed" in world.reasons()
 
 
 async def test_many_at_once_are_one_write_of_each_document(world: World) -> None:

@@ -149,6 +149,11 @@ def test_symbolic_names_loops_and_existing_resources() -> None:
     [
         ([vnet("a", dependsOn=["b"]), vnet("b", dependsOn=["a"])], "Circular dependency detected on resource"),
         ([vnet("a", properties={"x": "[reference('b').y]"}), vnet("b", dependsOn=["a"])], "Circular dependency"),
+        ([vnet("a", dependsOn=["a"])], "Circular dependency detected on resource"),
+        (
+            [vnet("[format('v{0}', copyIndex())]", copy={"name": "n", "count": 2}, dependsOn=["n"])],
+            "Circular dependency",
+        ),
         ([vnet("a", dependsOn=["nobody"])], "The resource 'nobody' is not defined in the template"),
         ([vnet("a"), vnet("A")], "is defined multiple times in a template"),
         ([subnet("a")], "has incorrect segment lengths"),

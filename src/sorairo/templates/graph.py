@@ -34,6 +34,8 @@ def needs(plan: Plan, unit: Unit, one: Declared, frame: Frame) -> tuple[str, ...
             names = entry if isinstance(entry, list) else [entry]
             for name in names:
                 for other in _named(plan, str(name)):
+                    if other is unit:
+                        raise circular(unit.id)
                     found[other.key] = None
         for name in _implied(unit):
             other_unit = plan.unit(name)

@@ -34,6 +34,8 @@ Object = dict[str, Any]
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds after which a Service that failed is tried again, doubled each time."""
+EVERYBODYS = (ArmFailure, SignInFailed, Unreachable, NotReady, InvalidService, TimeoutError)
+"""What a whole pass fails for, as far as is foreseen."""
 TOGETHER = 0.005
 """Seconds that a pass waits for more of what comes at once (`kubectl apply -f` of many)."""
 
@@ -173,9 +175,7 @@ class CloudController:
         named = key_of(looked_at[0]) if len(looked_at) == 1 else f"{len(looked_at)} services"
         with trace.span(f"expose {named}", "reconcile", services=[key_of(s) for s in looked_at][:50]) as span:
             cause = await self._attempt(it)
-            # One Service's wish may make ARM refuse the whole document: then each by itself.
-            refused = isinstance(cause, ArmFailure) and cause.status < 500 and cause.status not in (401, 403)
-            if refused and len(looked_at) > 1:
+            if _may_be_ones_own(cause) and len(looked_at) > 1:
                 it.failures.clear()
                 for service in looked_at:
                     one = Pass(services, [service])
@@ -194,7 +194,7 @@ class CloudController:
         """Run a pass; what stands in the way of all of it is everybody's failure, and returned."""
         try:
             await self._sync.run(it)
-        except (ArmFailure, SignInFailed, Unreachable, NotReady, InvalidService, TimeoutError) as e:
+        except EVERYBODYS as e:
             cause: Exception = e
         except Exception as e:
             log.exception("a pass over Services failed")
@@ -261,6 +261,14 @@ class CloudController:
             f"Error syncing load balancer: failed to {doing} load balancer: {failure or type(failure).__name__}",
         )
         log.info("a Service is not in line", service=key, cause=str(failure)[:300], again_in=round(pause, 1))
+
+
+def _may_be_ones_own(cause: Exception | None) -> bool:
+    """Whether one Service may be what all failed for: ARM refuses a whole document for one wish in it, and what nobody
+    foresaw is seldom in every Service. Then each is tried by itself."""
+    if isinstance(cause, ArmFailure):
+        return cause.status < 500 and cause.status not in (401, 403)
+    return cause is not None and not isinstance(cause, EVERYBODYS)
 
 
 def _exposure(service: Object) -> Exposure | None:
