@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 
 from sorairo.drivers.linux.cgroups import Cgroup, hierarchies, version
 from sorairo.drivers.linux.machines import LinuxMachines
-from sorairo.drivers.linux.size import cpuinfo, meminfo
+from sorairo.drivers.linux.size import Size, cpu_names, cpuinfo, meminfo, write_size
 from sorairo.drivers.protocols import DriverError, File, Machine, Service
 
 pytestmark = [
@@ -75,7 +76,10 @@ async def test_it_shows_the_size_that_was_asked_for(machines: LinuxMachines) -> 
         == "3\n3"
     )
     if Path("/sys/devices/system/node").exists():
-        assert await sh(machines, "ls -d /sys/devices/system/node/node0/cpu[0-9]* | wc -l") == "3"
+        names = (await sh(machines, "cd /sys/devices/system/node/node0; ls -d cpu[0-9]*")).split()
+        assert len(names) == 3
+        # What kubelet holds pods to; the kernel refuses the number of a CPU that it does not have.
+        assert {int(name.removeprefix("cpu")) for name in names} <= os.sched_getaffinity(0)
 
 
 async def test_it_is_held_to_its_memory(machines: LinuxMachines) -> None:
@@ -246,6 +250,24 @@ async def test_an_unknown_image_is_an_error(machines: LinuxMachines) -> None:
 
 
 # --- the files of a size ---------------------------------------------------------------------------------
+
+
+def test_cpus_are_some_of_the_hosts_and_the_same_ones_again_where_it_has_too_few() -> None:
+    assert cpu_names(2, range(8), 0) == ["cpu0", "cpu1"]
+    assert cpu_names(2, range(8), 15) == ["cpu7", "cpu0"]
+    assert cpu_names(3, [4, 6, 9], 1) == ["cpu6", "cpu9", "cpu4"]
+    assert cpu_names(5, [0, 1], 7) == ["cpu1", "cpu0", "cpu01", "cpu00", "cpu001"]
+
+
+def test_all_cpus_of_a_size_are_online(tmp_path: Path) -> None:
+    for host, first, online in ((range(8), 6, "0,6-7"), ([0, 1], 0, "0-2"), ([4, 5], 1, "0,4-5")):
+        folder = tmp_path / str(first)
+        folder.mkdir()
+        write_size(folder, Size(3, None), host, first)
+        assert (folder / "cpu/online").read_text() == f"{online}\n"
+        names = [each.name for each in (folder / "node/node0").iterdir() if re.fullmatch(r"cpu\d+", each.name)]
+        cores = {(folder / "node/node0" / name / "topology/core_id").read_text() for name in names}
+        assert len(names) == len(cores) == 3
 
 
 def test_meminfo_has_the_lines_that_are_read() -> None:

@@ -124,7 +124,8 @@ class NodeRoot:
         (self.fakes / "boot_id").write_text(f"{uuid.uuid4()}\n")
         (self.fakes / "product_uuid").write_text(f"{uuid.UUID(hex=self._machine_id())}\n")
         (self.fakes / "swaps").write_text("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n")
-        write_size(self.fakes, Size(cpus=self.spec.cpus, memory_bytes=self.spec.memory_bytes))
+        size = Size(cpus=self.spec.cpus, memory_bytes=self.spec.memory_bytes)
+        write_size(self.fakes, size, sorted(os.sched_getaffinity(0)), int(self._machine_id(), 16))
         (self.home.folder / "fstab").write_text(
             "".join(f"{' '.join(map(_escape, line))} 0 0\n" for line in self.mounts())
         )
