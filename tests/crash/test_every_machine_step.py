@@ -95,4 +95,6 @@ async def test_killed_at_any_step_of_a_machine_it_ends_as_if_it_had_not_been(
 ) -> None:
     quickly(monkeypatch)
     before, asked, state = RUNS[what]
-    await killed_everywhere(before, asked, lambda life: check(life, state), tmp_path)
+    # Of two interfaces and their network one may be so quick that the others have nothing to wait for or to tell.
+    surely = what != "another interface"
+    await killed_everywhere(before, asked, lambda life: check(life, state), tmp_path, surely=surely)

@@ -182,9 +182,15 @@ async def test_killed_at_any_step_of_a_network_it_ends_as_if_it_had_not_been(
 
 
 async def killed_everywhere(
-    before: Sequence[Request], asked: Sequence[Request], check: Callable[[Life], Awaitable[None]], folder: Path
+    before: Sequence[Request],
+    asked: Sequence[Request],
+    check: Callable[[Life], Awaitable[None]],
+    folder: Path,
+    *,
+    surely: bool = True,
 ) -> None:
-    """Play `asked` after `before`, undisturbed and with a death at each step; `check` holds in the end."""
+    """Play `asked` after `before`, undisturbed and with a death at each step; `check` holds in the end. Not `surely`:
+    steps are not the same each time."""
     start = World("linux", folder / "given")
     async with start.life() as life:
         await play(life, before)
@@ -202,7 +208,7 @@ async def killed_everywhere(
         async with world.life(lambda passed: armed and passed == point) as life:
             await life.quiet()
             armed = True
-            done = await until_dead(life, asked)
+            done = await until_dead(life, asked, surely=surely)
         async with world.life() as life:
             await life.quiet()
             await play(life, asked[done:])

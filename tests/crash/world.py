@@ -281,7 +281,11 @@ async def everywhere(start: World, points: list[str], folder: Path, die: Death) 
 
     async def one(number: int, point: str) -> None:
         async with few:
-            await die(start.copy(folder / f"killed-{number}"), point)
+            try:
+                await die(start.copy(folder / f"killed-{number}"), point)
+            except Exception as error:
+                error.add_note(f"killed at {point}")
+                raise
 
     async with asyncio.TaskGroup() as deaths:
         for number, point in enumerate(points):
