@@ -12,4 +12,4 @@ from fuzz.stateful.run import run
 
 def test_documents_are_the_models_whatever_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     quickly(monkeypatch)
-    run(examples=12, steps=40, random=False)
+    run(examples=12, steps=40, random=False, shrink=False)

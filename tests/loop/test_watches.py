@@ -112,6 +112,16 @@ async def test_a_change_during_a_look_is_looked_at_after_it(world: World) -> Non
     await world.shows("a", "m", "n")
 
 
+async def test_what_is_written_while_everything_stops_is_told_to_nobody(world: World) -> None:
+    await world.put(POOLS, "a")
+    await world.put(MEMBERS, "m")
+    await world.shows("a")
+    await world.control.loop.stop()
+    asked = len(asyncio.all_tasks())
+    world.control.loop.written(world.control.store.get(str(_id(MEMBERS, "m"))))
+    assert len(asyncio.all_tasks()) == asked
+
+
 async def test_a_look_that_costs_is_not_taken_all_the_time(world: World) -> None:
     await world.put(POOLS, "a")
     await world.shows("a")

@@ -21,17 +21,20 @@ class Watching:
     def __init__(self, control: Control) -> None:
         self._control = control
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def tell(self, *versions: Resource | None) -> None:
-        """`versions`: the resource before and after its change, or one of the two."""
+        """`versions`: the resource before and after its change, or one of the two. What is written while everything
+        stops is told to nobody: the store is about to be closed, and all is looked at again at the next start."""
         there = [v for v in versions if v is not None]
-        if there and (watching := self._control.registry.watching(there[0].rid.type)):
+        if not self._stopped and there and (watching := self._control.registry.watching(there[0].rid.type)):
             # The looks that follow are part of what is being done now: its span is theirs.
             task = asyncio.get_running_loop().create_task(self._tell(there, watching))
             self._tasks.add(task)
             task.add_done_callback(self._done)
 
     async def stop(self) -> None:
+        self._stopped = True
         for task in (tasks := list(self._tasks)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

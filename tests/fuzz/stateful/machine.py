@@ -55,8 +55,8 @@ class Machine(ArmRules, PeopleRules):
 
     @invariant()
     def nothing_is_half_made(self) -> None:
-        assert self.run(self.it.half_made()) == []
-        assert _errors(self.logs, "logged") == []
+        wrong = self.run(self.it.half_made()) + _errors(self.logs, "logged")
+        assert not wrong, wrong
         self.logs.clear()
 
     @rule()
