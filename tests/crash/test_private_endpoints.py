@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from .test_every_network_step import Request, body, network, play, ref, subnet, until_dead
-from .world import CLUSTER, GROUP, Life, World, cluster, everywhere, quickly
+from .test_every_network_step import Request, body, killed_everywhere, network, ref, subnet
+from .world import CLUSTER, GROUP, Life, cluster, quickly
 
 NETWORK = f"{GROUP}/providers/Microsoft.Network"
 OTHER, ENDPOINT = f"{NETWORK}/virtualNetworks/other", f"{NETWORK}/privateEndpoints/mine"
@@ -57,33 +57,12 @@ async def test_killed_at_any_step_of_an_endpoint_it_ends_as_if_it_had_not_been(
 ) -> None:
     quickly(monkeypatch)
     before, asked, links = RUNS[what]
-    start = World("linux", tmp_path / "given")
-    async with start.life() as life:
-        await play(life, before)
-    undisturbed = start.copy(tmp_path / "undisturbed")
-    async with undisturbed.life() as life:
-        await life.quiet()
-        life.points.clear()
-        await play(life, asked)
-        await check(life, links)
-        points = _points(life.points)
-    assert len(points) > 5
-
-    async def die(world: World, point: str) -> None:
-        armed = False
-        async with world.life(lambda passed: armed and passed == point) as life:
-            await life.quiet()
-            armed = True
-            # A cluster and its endpoint both forget the connection between them: who comes first does it.
-            done = await until_dead(life, asked, surely=False)
-        async with world.life() as life:
-            await life.quiet()
-            await play(life, asked[done:])
-            await check(life, links)
-
-    await everywhere(start, points, tmp_path, die)
+    # A cluster and its endpoint both forget the connection between them: who comes first does it.
+    await killed_everywhere(before, asked, lambda life: check(life, links), tmp_path, surely=False, among=_points)
 
 
 def _points(passed: Sequence[str]) -> list[str]:
     """Those of endpoints, groups and the cluster: the others' are gone through elsewhere."""
-    return [each for each in dict.fromkeys(passed) if each.startswith(("privateEndpoints/", "managedClusters/"))]
+    points = [each for each in passed if each.startswith(("privateEndpoints/", "managedClusters/"))]
+    assert len(points) > 5
+    return points
